@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+#   make                 module for the running kernel (or KVER=...), utility
+#   sudo make install    both, and man page, completion, udev rule
+#   make demo            a live backup of a mounted LV, in a VM       (4 minutes)
+#   make check           all tests, in VMs on kernels 6.1 and 6.12   (20 minutes)
+#   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
+#   make bench           what it costs, as a table                 (see benchmarks.md)
+#   make lint            checkpatch, sparse, shellcheck
+# The targets that run tests install the Debian packages they need.
+
+KVER ?= $(shell uname -r)
+KERNELDIR ?= /lib/modules/$(KVER)/build
+# Kernels that tests run on.
+KERNELS ?= 6.1 6.12
+
+module_src := $(wildcard dm-backup/*.[ch]) dm-backup/Kbuild
+build := build/$(KVER)
+module := $(build)/dm_backup.ko
+
+.PHONY: all
+all: module
+
+# --- the module ---------------------------------------------------------------
+# Built in a directory of links per kernel, so that several can be built.
+.PHONY: module
+module: $(module)
+
+$(module): $(module_src)
+	@test -e $(KERNELDIR)/Makefile || { \
+		echo "No headers of kernel $(KVER) in $(KERNELDIR): install them, or give KVER= or KERNELDIR=." >&2; \
+		exit 1; }
+	@mkdir -p $(build)
+	@ln -sf $(abspath $(module_src)) $(build)/
+	$(MAKE) -C $(KERNELDIR) M=$(abspath $(build)) $(KBUILD_ARGS) modules
+	@touch $@
+
+# The module for every kernel that tests run on.
+.PHONY: modules
+modules: deps
+	@for k in $(KERNELS); do \
+		$(MAKE) --no-print-directory KVER=$$(tests/vm/kver $$k) module > build/module-$$k.log 2>&1 || \
+			{ cat build/module-$$k.log; exit 1; }; done
+
+# --- what tests need ----------------------------------------------------------
+.PHONY: deps
+deps:
+	@mkdir -p build
+	@tests/deps
+
+.PHONY: clean
+clean:
+	rm -rf build
