@@ -1,0 +1,627 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Buffers for old data, and the byte budget they come out of. The contract is
+ * in buffer.h.
+ */
+
+#include "buffer.h"
+
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+/* Runs of pages make few page vectors, so short bios. */
+#define BK_RUN_ORDER	get_order(SZ_64K)
+#define BK_RUN_BYTES	(PAGE_SIZE << BK_RUN_ORDER)
+
+#define BK_GFP_NOWAIT	(GFP_NOWAIT | __GFP_NOWARN | __GFP_NORETRY)
+
+static unsigned long bk_orphan_limit = SZ_256M;
+module_param_named(orphan_limit, bk_orphan_limit, ulong, 0644);
+MODULE_PARM_DESC(orphan_limit,
+		 "Bytes that destinations which hang may keep beyond the filters' budgets");
+
+static atomic_long_t bk_orphaned;
+
+/*----------------------------------------------------------------*/
+/* Pages: lists of single pages and runs, linked through page->lru. */
+
+static size_t bk_page_bytes(struct page *page)
+{
+	return PAGE_SIZE << compound_order(page);
+}
+
+static struct list_head *bk_page_list(struct bk_pool *pool, struct page *page)
+{
+	return &pool->pages[compound_order(page) != 0];
+}
+
+static void bk_pages_free(struct list_head *pages)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, pages, lru) {
+		list_del(&page->lru);
+		__free_pages(page, compound_order(page));
+	}
+}
+
+/* Take pages for @need bytes from the cache, as far as it has them. */
+static size_t bk_cache_take(struct bk_pool *pool, size_t need,
+			    struct list_head *to)
+{
+	size_t got = 0;
+	int run;
+
+	for (run = 1; run >= 0; run--) {
+		struct list_head *from = &pool->pages[run];
+
+		while (!list_empty(from)) {
+			struct page *page = list_first_entry(from, struct page,
+							     lru);
+
+			if (bk_page_bytes(page) > need - got)
+				break;
+			list_move_tail(&page->lru, to);
+			got += bk_page_bytes(page);
+		}
+	}
+	pool->cached -= got;
+	return got;
+}
+
+/* Take out of the cache what the budget has no room for. */
+static void bk_cache_shed(struct bk_pool *pool, struct list_head *to)
+{
+	int run = 0;
+
+	while (pool->used + pool->cached > pool->limit && pool->cached) {
+		struct page *page;
+
+		if (list_empty(&pool->pages[run])) {
+			run++;
+			continue;
+		}
+		page = list_first_entry(&pool->pages[run], struct page, lru);
+		list_move_tail(&page->lru, to);
+		pool->cached -= bk_page_bytes(page);
+	}
+}
+
+static int bk_pages_alloc(size_t need, struct list_head *to, gfp_t gfp)
+{
+	bool runs = true;
+
+	while (need) {
+		struct page *page = NULL;
+
+		if (runs && BK_RUN_ORDER && need >= BK_RUN_BYTES) {
+			/* Tails of a compound page hold a reference each. */
+			page = alloc_pages(gfp | __GFP_COMP | __GFP_NORETRY |
+					   __GFP_NOWARN, BK_RUN_ORDER);
+			runs = page;
+		}
+		if (!page)
+			page = alloc_page(gfp);
+		if (!page)
+			return -ENOMEM;
+		list_add_tail(&page->lru, to);
+		need -= min(need, bk_page_bytes(page));
+	}
+	return 0;
+}
+
+/* Describe @pages in @vec, which has room; they leave the list. */
+static unsigned int bk_pages_to_vec(struct list_head *pages,
+				    struct bio_vec *vec)
+{
+	struct page *page, *next;
+	unsigned int nr = 0;
+
+	list_for_each_entry_safe(page, next, pages, lru) {
+		list_del(&page->lru);
+		vec[nr].bv_page = page;
+		vec[nr].bv_offset = 0;
+		vec[nr].bv_len = bk_page_bytes(page);
+		nr++;
+	}
+	return nr;
+}
+
+static unsigned int bk_pages_count(struct list_head *pages)
+{
+	struct page *page;
+	unsigned int nr = 0;
+
+	list_for_each_entry(page, pages, lru)
+		nr++;
+	return nr;
+}
+
+static void bk_vec_free(struct bio_vec *vec, unsigned int nr)
+{
+	while (nr--)
+		__free_pages(vec[nr].bv_page,
+			     compound_order(vec[nr].bv_page));
+}
+
+/*----------------------------------------------------------------*/
+/* The budget; pool->lock is held. */
+
+static bool bk_pool_room(struct bk_pool *pool, size_t bytes, bool background)
+{
+	if (pool->used + bytes > pool->limit)
+		return false;
+	return !background || pool->background + bytes <= pool->limit / 2;
+}
+
+static void bk_pool_charge(struct bk_pool *pool, struct bk_buf *buf)
+{
+	pool->used += buf->bytes;
+	if (buf->background)
+		pool->background += buf->bytes;
+	buf->state = BK_BUF_GRANTED;
+}
+
+static void bk_pool_uncharge(struct bk_pool *pool, struct bk_buf *buf)
+{
+	pool->used -= buf->bytes;
+	if (buf->background)
+		pool->background -= buf->bytes;
+	buf->state = BK_BUF_NONE;
+}
+
+static bool bk_reserve_take(struct bk_buf *buf)
+{
+	struct bk_reserve *res = buf->reserve;
+
+	if (!res || res->taken || res->bytes < buf->bytes)
+		return false;
+	res->taken = true;
+	buf->vec = res->vec;
+	buf->nr = res->nr;
+	buf->state = BK_BUF_RESERVE;
+	return true;
+}
+
+/* Grant waiters what there is now; they go to @ready, to be told unlocked. */
+static void bk_pool_serve(struct bk_pool *pool, struct list_head *ready)
+{
+	struct bk_buf *buf, *next;
+	bool blocked = false;	/* an older one waits for the pool */
+
+	list_for_each_entry_safe(buf, next, &pool->waiters, list) {
+		if (!blocked && bk_pool_room(pool, buf->bytes, false))
+			bk_pool_charge(pool, buf);
+		else if (bk_reserve_take(buf))
+			;
+		else
+			blocked = true;
+		if (buf->state != BK_BUF_WAITING)
+			list_move_tail(&buf->list, ready);
+	}
+}
+
+/* Tell those whom bk_pool_serve() granted something. No lock held. */
+static void bk_pool_tell(struct bk_pool *pool, struct list_head *ready)
+{
+	struct bk_buf *buf, *next;
+	bool kick;
+
+	list_for_each_entry_safe(buf, next, ready, list) {
+		list_del_init(&buf->list);
+		buf->ready(buf);
+	}
+
+	spin_lock(&pool->lock);
+	kick = pool->refused && list_empty(&pool->waiters);
+	if (kick)
+		WRITE_ONCE(pool->refused, false);
+	spin_unlock(&pool->lock);
+	if (kick)
+		pool->kick(pool);
+}
+
+static void bk_pool_retry(struct work_struct *work)
+{
+	struct bk_pool *pool = container_of(to_delayed_work(work),
+					    struct bk_pool, retry_work);
+	LIST_HEAD(ready);
+
+	spin_lock(&pool->lock);
+	bk_pool_serve(pool, &ready);
+	spin_unlock(&pool->lock);
+	bk_pool_tell(pool, &ready);
+}
+
+/**
+ * bk_pool_init - make an empty pool
+ * @pool:	the pool
+ * @wq:		where waiters are served again; its items never wait
+ * @kick:	called, with no lock held, when a background copy that was
+ *		refused should try again
+ *
+ * It has no budget until bk_pool_set_limit().
+ */
+void bk_pool_init(struct bk_pool *pool, struct workqueue_struct *wq,
+		  void (*kick)(struct bk_pool *pool))
+{
+	spin_lock_init(&pool->lock);
+	INIT_LIST_HEAD(&pool->pages[0]);
+	INIT_LIST_HEAD(&pool->pages[1]);
+	INIT_LIST_HEAD(&pool->waiters);
+	INIT_DELAYED_WORK(&pool->retry_work, bk_pool_retry);
+	pool->wq = wq;
+	pool->kick = kick;
+}
+
+/**
+ * bk_pool_exit - free the cached pages
+ * @pool:	the pool; nobody waits for it
+ *
+ * Context: process, may sleep. Buffers charged to it may still be given back.
+ */
+void bk_pool_exit(struct bk_pool *pool)
+{
+	cancel_delayed_work_sync(&pool->retry_work);
+	WARN_ON_ONCE(!list_empty(&pool->waiters));
+	bk_pool_trim(pool);
+}
+
+/**
+ * bk_pool_set_limit - change the budget
+ * @pool:	the pool
+ * @limit:	bytes; if less than is in use, nothing is granted until enough
+ *		came back
+ */
+void bk_pool_set_limit(struct bk_pool *pool, size_t limit)
+{
+	LIST_HEAD(shed);
+	LIST_HEAD(ready);
+
+	spin_lock(&pool->lock);
+	pool->limit = limit;
+	bk_cache_shed(pool, &shed);
+	bk_pool_serve(pool, &ready);
+	spin_unlock(&pool->lock);
+	bk_pages_free(&shed);
+	bk_pool_tell(pool, &ready);
+}
+
+/**
+ * bk_pool_trim - free the cached pages
+ * @pool:	the pool
+ */
+void bk_pool_trim(struct bk_pool *pool)
+{
+	LIST_HEAD(pages);
+
+	spin_lock(&pool->lock);
+	list_splice_init(&pool->pages[0], &pages);
+	list_splice_init(&pool->pages[1], &pages);
+	pool->cached = 0;
+	spin_unlock(&pool->lock);
+	bk_pages_free(&pages);
+}
+
+/**
+ * bk_pool_has_waiters - does a guest-triggered copy wait for the budget?
+ * @pool:	the pool
+ */
+bool bk_pool_has_waiters(struct bk_pool *pool)
+{
+	return !list_empty_careful(&pool->waiters);
+}
+
+/**
+ * bk_pool_defer_background - is a background copy to wait for guests' ones?
+ * @pool:	the pool
+ *
+ * Return: if true, @kick will be called when it is no longer so.
+ */
+bool bk_pool_defer_background(struct bk_pool *pool)
+{
+	bool defer;
+
+	spin_lock(&pool->lock);
+	defer = !list_empty(&pool->waiters);
+	if (defer)
+		WRITE_ONCE(pool->refused, true);
+	spin_unlock(&pool->lock);
+	return defer;
+}
+
+/*----------------------------------------------------------------*/
+
+/**
+ * bk_reserve_init - set a buffer aside for one point in time
+ * @pool:	the pool it is charged to
+ * @res:	the reserve
+ * @bytes:	its size: a cluster, in whole pages
+ *
+ * Context: process, may sleep.
+ * Return: 0; -ENOSPC if the budget has no room for twice as much; -ENOMEM.
+ */
+int bk_reserve_init(struct bk_pool *pool, struct bk_reserve *res, size_t bytes)
+{
+	LIST_HEAD(pages);
+	unsigned int nr;
+
+	spin_lock(&pool->lock);
+	/* One for the reserve, and one for a copy that goes without it. */
+	if (!bk_pool_room(pool, 2 * bytes, false)) {
+		spin_unlock(&pool->lock);
+		return -ENOSPC;
+	}
+	pool->used += bytes;
+	bk_cache_shed(pool, &pages);
+	spin_unlock(&pool->lock);
+	bk_pages_free(&pages);
+
+	if (bk_pages_alloc(bytes, &pages, GFP_NOIO | __GFP_RETRY_MAYFAIL))
+		goto nomem;
+	nr = bk_pages_count(&pages);
+	res->vec = kvmalloc_array(nr, sizeof(*res->vec), GFP_NOIO);
+	if (!res->vec)
+		goto nomem;
+	res->nr = bk_pages_to_vec(&pages, res->vec);
+	res->bytes = bytes;
+	res->taken = false;
+	return 0;
+
+nomem:
+	bk_pages_free(&pages);
+	spin_lock(&pool->lock);
+	pool->used -= bytes;
+	spin_unlock(&pool->lock);
+	return -ENOMEM;
+}
+
+/**
+ * bk_reserve_exit - give a reserve up
+ * @pool:	the pool
+ * @res:	the reserve, not taken
+ *
+ * Context: process, may sleep.
+ */
+void bk_reserve_exit(struct bk_pool *pool, struct bk_reserve *res)
+{
+	LIST_HEAD(ready);
+
+	if (!res->bytes)
+		return;
+	bk_vec_free(res->vec, res->nr);
+	kvfree(res->vec);
+	spin_lock(&pool->lock);
+	pool->used -= res->bytes;
+	res->bytes = 0;
+	bk_pool_serve(pool, &ready);
+	spin_unlock(&pool->lock);
+	bk_pool_tell(pool, &ready);
+}
+
+/*----------------------------------------------------------------*/
+
+/* No pages to be had: use the reserve, or wait, or give up. */
+static bool bk_buf_nopages(struct bk_pool *pool, struct bk_buf *buf,
+			   struct list_head *pages)
+{
+	bool got;
+
+	bk_pages_free(pages);
+	spin_lock(&pool->lock);
+	bk_pool_uncharge(pool, buf);
+	got = bk_reserve_take(buf);
+	if (!got && buf->background) {
+		WRITE_ONCE(pool->refused, true);
+	} else if (!got) {
+		buf->state = BK_BUF_WAITING;
+		list_add(&buf->list, &pool->waiters);
+	}
+	spin_unlock(&pool->lock);
+	if (!got)
+		queue_delayed_work(pool->wq, &pool->retry_work,
+				   msecs_to_jiffies(BK_POOL_RETRY_MS));
+	return got;
+}
+
+/* Give a granted buffer its pages. */
+static bool bk_buf_fill(struct bk_pool *pool, struct bk_buf *buf)
+{
+	LIST_HEAD(pages);
+	LIST_HEAD(shed);
+	unsigned int nr;
+	size_t got;
+
+	spin_lock(&pool->lock);
+	got = bk_cache_take(pool, buf->bytes, &pages);
+	if (unlikely(pool->used + pool->cached > pool->limit))
+		bk_cache_shed(pool, &shed);
+	spin_unlock(&pool->lock);
+	if (unlikely(!list_empty(&shed)))
+		bk_pages_free(&shed);
+
+	if (got < buf->bytes &&
+	    bk_pages_alloc(buf->bytes - got, &pages, BK_GFP_NOWAIT))
+		return bk_buf_nopages(pool, buf, &pages);
+
+	nr = bk_pages_count(&pages);
+	buf->vec = buf->fixed;
+	if (unlikely(nr > BK_BUF_VECS)) {
+		buf->vec = kmalloc_array(nr, sizeof(*buf->vec), BK_GFP_NOWAIT);
+		if (!buf->vec)
+			return bk_buf_nopages(pool, buf, &pages);
+	}
+	buf->nr = bk_pages_to_vec(&pages, buf->vec);
+	buf->state = BK_BUF_POOL;
+	return true;
+}
+
+/**
+ * bk_buf_get - get a buffer's pages
+ * @pool:	the pool
+ * @buf:	state NONE or GRANTED; bytes (whole pages), background, reserve
+ *		and ready are set
+ *
+ * Context: process; does not sleep.
+ * Return: true if @buf has its pages. Otherwise a background buffer is as it
+ * was; any other waits, and @buf->ready will be called when this function
+ * should be called again.
+ */
+bool bk_buf_get(struct bk_pool *pool, struct bk_buf *buf)
+{
+	enum bk_buf_state state = buf->state;
+
+	if (state == BK_BUF_RESERVE)
+		return true;
+	if (state == BK_BUF_NONE) {
+		spin_lock(&pool->lock);
+		if (likely(list_empty(&pool->waiters) &&
+			   bk_pool_room(pool, buf->bytes, buf->background))) {
+			bk_pool_charge(pool, buf);
+		} else if (buf->background) {
+			WRITE_ONCE(pool->refused, true);
+		} else if (!bk_reserve_take(buf)) {
+			buf->state = BK_BUF_WAITING;
+			list_add_tail(&buf->list, &pool->waiters);
+		}
+		/* Once unlocked, a waiting buffer is not ours to look at. */
+		state = buf->state;
+		spin_unlock(&pool->lock);
+		if (unlikely(state != BK_BUF_GRANTED))
+			return state == BK_BUF_RESERVE;
+	}
+	return bk_buf_fill(pool, buf);
+}
+
+/**
+ * bk_buf_cancel - stop waiting
+ * @pool:	the pool
+ * @buf:	a buffer that may be waiting
+ *
+ * Return: true if it was waiting: it holds nothing, and @buf->ready will not
+ * be called.
+ */
+bool bk_buf_cancel(struct bk_pool *pool, struct bk_buf *buf)
+{
+	bool waiting;
+
+	spin_lock(&pool->lock);
+	waiting = buf->state == BK_BUF_WAITING;
+	if (waiting) {
+		list_del_init(&buf->list);
+		buf->state = BK_BUF_NONE;
+	}
+	spin_unlock(&pool->lock);
+	return waiting;
+}
+
+/* The vectors of a buffer that owned them. */
+static void bk_buf_forget(struct bk_buf *buf)
+{
+	if (buf->vec != buf->fixed)
+		kvfree(buf->vec);
+	buf->vec = NULL;
+	buf->nr = 0;
+	buf->state = BK_BUF_NONE;
+}
+
+/**
+ * bk_buf_put - give a buffer back
+ * @pool:	the pool; not looked at for an orphan, it may be gone
+ * @buf:	the buffer, in any state but WAITING
+ *
+ * Context: process; does not sleep.
+ */
+void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf)
+{
+	LIST_HEAD(ready);
+	unsigned int i;
+
+	switch (buf->state) {
+	case BK_BUF_NONE:
+	case BK_BUF_WAITING:
+		return;
+	case BK_BUF_ORPHAN:
+		bk_vec_free(buf->vec, buf->nr);
+		atomic_long_sub(buf->bytes, &bk_orphaned);
+		bk_buf_forget(buf);
+		return;
+	case BK_BUF_GRANTED:
+	case BK_BUF_POOL:
+	case BK_BUF_RESERVE:
+		break;
+	}
+
+	spin_lock(&pool->lock);
+	if (buf->state == BK_BUF_RESERVE) {
+		buf->reserve->taken = false;
+		buf->vec = NULL;
+		buf->state = BK_BUF_NONE;
+	} else {
+		for (i = 0; i < buf->nr; i++)
+			list_add(&buf->vec[i].bv_page->lru,
+				 bk_page_list(pool, buf->vec[i].bv_page));
+		if (buf->nr)
+			pool->cached += buf->bytes;
+		bk_pool_uncharge(pool, buf);
+	}
+	if (unlikely(!list_empty(&pool->waiters)))
+		bk_pool_serve(pool, &ready);
+	spin_unlock(&pool->lock);
+
+	if (buf->vec)
+		bk_buf_forget(buf);
+	if (unlikely(READ_ONCE(pool->refused) || !list_empty(&ready)))
+		bk_pool_tell(pool, &ready);
+}
+
+/**
+ * bk_buf_orphan - take a buffer that may never come back out of the budget
+ * @pool:	the pool
+ * @buf:	a buffer that holds pages
+ *
+ * Beyond the module's limit nothing happens: it stays charged to @pool.
+ *
+ * Context: process; does not sleep.
+ */
+void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf)
+{
+	LIST_HEAD(ready);
+
+	if (buf->state != BK_BUF_POOL && buf->state != BK_BUF_RESERVE)
+		return;
+	if (atomic_long_add_return(buf->bytes, &bk_orphaned) >
+	    READ_ONCE(bk_orphan_limit)) {
+		atomic_long_sub(buf->bytes, &bk_orphaned);
+		return;
+	}
+
+	spin_lock(&pool->lock);
+	if (buf->state == BK_BUF_RESERVE) {
+		struct bk_reserve *res = buf->reserve;
+
+		/* The pages are the buffer's now, in whole. */
+		atomic_long_add(res->bytes - buf->bytes, &bk_orphaned);
+		buf->bytes = res->bytes;
+		pool->used -= res->bytes;
+		res->bytes = 0;
+		res->vec = NULL;
+	} else {
+		bk_pool_uncharge(pool, buf);
+	}
+	buf->state = BK_BUF_ORPHAN;
+	bk_pool_serve(pool, &ready);
+	spin_unlock(&pool->lock);
+	bk_pool_tell(pool, &ready);
+}
+
+/**
+ * bk_orphan_bytes - what destinations that hang keep, in bytes
+ */
+size_t bk_orphan_bytes(void)
+{
+	return atomic_long_read(&bk_orphaned);
+}
