@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The only place that knows kernel differences.
+ *
+ * The module is written against the newest interface; what an older kernel
+ * lacks is made up for here, under the newest names. BK_HAVE_* come from
+ * Kbuild, which looks for the name in the kernel's public headers.
+ */
+
+#ifndef BK_COMPAT_H
+#define BK_COMPAT_H
+
+#include <linux/blkdev.h>
+#include <linux/device-mapper.h>
+#include <linux/fs.h>
+
+#ifndef BK_HAVE_BDEV_FREEZE
+static inline int bdev_freeze(struct block_device *bdev)
+{
+	return freeze_bdev(bdev);
+}
+
+static inline int bdev_thaw(struct block_device *bdev)
+{
+	return thaw_bdev(bdev);
+}
+#endif
+
+/* An exclusive opening of a block device for reading and writing. */
+struct bk_bdev {
+	struct block_device *bdev;
+#ifdef BK_HAVE_BDEV_FILE
+	struct file *file;
+#endif
+};
+
+/*
+ * Open @dev exclusively in the name of @holder. Sleeps, possibly for as long
+ * as the device's driver likes. 0 or a negative errno.
+ */
+static inline int bk_bdev_open(struct bk_bdev *b, dev_t dev, void *holder)
+{
+#ifdef BK_HAVE_BDEV_FILE
+	b->file = bdev_file_open_by_dev(dev, BLK_OPEN_READ | BLK_OPEN_WRITE,
+					holder, NULL);
+	if (IS_ERR(b->file))
+		return PTR_ERR(b->file);
+	b->bdev = file_bdev(b->file);
+#else
+	b->bdev = blkdev_get_by_dev(dev, FMODE_READ | FMODE_WRITE | FMODE_EXCL,
+				    holder);
+	if (IS_ERR(b->bdev))
+		return PTR_ERR(b->bdev);
+#endif
+	return 0;
+}
+
+/* Close what bk_bdev_open() opened. Sleeps. */
+static inline void bk_bdev_close(struct bk_bdev *b)
+{
+#ifdef BK_HAVE_BDEV_FILE
+	bdev_fput(b->file);
+#else
+	blkdev_put(b->bdev, FMODE_READ | FMODE_WRITE | FMODE_EXCL);
+#endif
+	b->bdev = NULL;
+}
+
+/* The bit in dm_table_get_mode() that says a table may be written through. */
+#ifdef BLK_OPEN_WRITE
+#define BK_MODE_WRITE	BLK_OPEN_WRITE
+#else
+#define BK_MODE_WRITE	FMODE_WRITE
+#endif
+
+/* __assign_str() once wanted the source a second time. */
+#ifdef BK_HAVE_ASSIGN_STR_1
+#define bk_assign_str(dst, ...)	__assign_str(dst)
+#else
+#define bk_assign_str(dst, ...)	__assign_str(dst, __VA_ARGS__)
+#endif
+
+/* Target feature bits that older kernels don't know cost nothing there. */
+#ifndef DM_TARGET_ATOMIC_WRITES
+#define DM_TARGET_ATOMIC_WRITES 0
+#endif
+
+#endif
