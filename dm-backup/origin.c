@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The object of one filter. The contract is in origin.h.
+ */
+
+#include "origin.h"
+#include "module.h"
+
+#include <linux/kobject.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+
+/* See the order of locks in origin.h. */
+DEFINE_MUTEX(bk_cut_mutex);
+
+/* All filters; bk_cut_mutex. */
+static LIST_HEAD(bk_origins);
+
+/*----------------------------------------------------------------*/
+/* Events */
+
+/*
+ * Tells dm and udev what changed. dm_table_event() needs a table that stays,
+ * which live_lock gives; a suspended device would make udev's probing hang,
+ * so there events wait for resume.
+ */
+static void bk_origin_event_work(struct work_struct *work)
+{
+	struct bk_origin *origin = container_of(work, struct bk_origin,
+						event_work);
+	struct bk_event *e;
+
+	mutex_lock(&origin->live_lock);
+	while (origin->live) {
+		char *envp[4] = { NULL };
+		char what[64], job[176], cause[BK_ERROR_LEN + 40];
+
+		spin_lock(&origin->event_lock);
+		e = list_first_entry_or_null(&origin->events, struct bk_event,
+					     list);
+		if (e)
+			list_del(&e->list);
+		spin_unlock(&origin->event_lock);
+		if (!e)
+			break;
+
+		snprintf(what, sizeof(what), "DM_BACKUP_EVENT=%s", e->what);
+		snprintf(job, sizeof(job), "DM_BACKUP_JOB=%s", e->job);
+		snprintf(cause, sizeof(cause), "DM_BACKUP_CAUSE=%s", e->cause);
+		envp[0] = what;
+		envp[1] = job;
+		envp[2] = e->cause[0] ? cause : NULL;
+		dm_table_event(origin->live->ti->table);
+		kobject_uevent_env(&disk_to_dev(dm_disk(origin->md))->kobj,
+				   KOBJ_CHANGE, envp);
+		kfree(e);
+	}
+	mutex_unlock(&origin->live_lock);
+}
+
+/**
+ * bk_origin_event - tell whoever waits that something changed
+ * @origin:	the filter
+ * @what:	completed, cancelled, error, broken, ready, pending
+ * @job:	the job's id
+ * @cause:	why, in words; may be empty
+ *
+ * Told from a work item, through the live instance; while there is none, when
+ * there is one again.
+ *
+ * Context: process, may sleep; not on the way of a bio.
+ */
+void bk_origin_event(struct bk_origin *origin, const char *what,
+		     const char *job, const char *cause)
+{
+	struct bk_event *e = kzalloc(sizeof(*e), GFP_NOIO);
+
+	if (!e) {
+		DMWARN("%s: event %s of job %s is lost: out of memory",
+		       origin->name, what, job);
+		return;
+	}
+	strscpy(e->what, what, sizeof(e->what));
+	strscpy(e->job, job, sizeof(e->job));
+	strscpy(e->cause, cause, sizeof(e->cause));
+	spin_lock(&origin->event_lock);
+	list_add_tail(&e->list, &origin->events);
+	spin_unlock(&origin->event_lock);
+	queue_work(origin->wait_wq, &origin->event_work);
+}
+
+/**
+ * bk_origin_refuse - keep the sentence that explains a refusal
+ * @origin:	the filter
+ * @token:	of the message, or NULL
+ * @err:	negative errno that the message fails with
+ * @fmt:	the sentence, without the errno
+ *
+ * Context: process; origin->lock is held. Return: @err.
+ */
+int bk_origin_refuse(struct bk_origin *origin, const char *token, int err,
+		     const char *fmt, ...)
+{
+	struct bk_error *e;
+	va_list args;
+
+	lockdep_assert_held(&origin->lock);
+	e = &origin->errors[origin->next_error++ % BK_ERRORS];
+	e->err = err;
+	strscpy(e->token, token ?: "", sizeof(e->token));
+	va_start(args, fmt);
+	vscnprintf(e->text, sizeof(e->text), fmt, args);
+	va_end(args);
+	return err;
+}
+
+/*----------------------------------------------------------------*/
+/* Own I/O to the origin */
+
+/**
+ * bk_origin_io_begin - may I/O to the origin start?
+ * @origin:	the filter
+ * @d:		what to queue when it may, if it may not now; work and wq are
+ *		set
+ *
+ * Context: process; does not sleep.
+ * Return: the device, until bk_origin_io_end(); NULL if @d waits.
+ */
+struct block_device *bk_origin_io_begin(struct bk_origin *origin,
+					struct bk_deferred *d)
+{
+	struct block_device *bdev;
+
+	spin_lock_irq(&origin->io_lock);
+	bdev = origin->io_bdev;
+	if (likely(bdev))
+		origin->io_count++;
+	else
+		list_add_tail(&d->list, &origin->io_deferred);
+	spin_unlock_irq(&origin->io_lock);
+	return bdev;
+}
+
+/**
+ * bk_origin_io_end - I/O to the origin has ended
+ * @origin:	the filter
+ *
+ * Context: any, interrupts included.
+ */
+void bk_origin_io_end(struct bk_origin *origin)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&origin->io_lock, flags);
+	if (!--origin->io_count && unlikely(!origin->io_bdev))
+		wake_up(&origin->io_wait);
+	spin_unlock_irqrestore(&origin->io_lock, flags);
+}
+
+/**
+ * bk_origin_io_cancel - stop waiting for the origin
+ * @origin:	the filter
+ * @d:		what may be waiting; its list head is initialised
+ *
+ * Return: true if it was waiting: its work will not be queued.
+ */
+bool bk_origin_io_cancel(struct bk_origin *origin, struct bk_deferred *d)
+{
+	bool waiting;
+
+	spin_lock_irq(&origin->io_lock);
+	waiting = !list_empty(&d->list);
+	if (waiting)
+		list_del_init(&d->list);
+	spin_unlock_irq(&origin->io_lock);
+	return waiting;
+}
+
+/**
+ * bk_origin_resume - an instance goes live
+ * @in:		the instance
+ *
+ * Context: dm's resume hook: process, under suspend_lock. May sleep.
+ */
+void bk_origin_resume(struct bk_instance *in)
+{
+	struct bk_origin *origin = in->origin;
+	struct bk_deferred *d, *next;
+
+	mutex_lock(&origin->live_lock);
+	origin->live = in;
+	mutex_unlock(&origin->live_lock);
+	origin->cbw_timeout = in->cbw_timeout;
+	bk_pool_set_limit(&origin->pool, in->budget);
+
+	spin_lock_irq(&origin->io_lock);
+	origin->io_bdev = in->dev->bdev;
+	list_for_each_entry_safe(d, next, &origin->io_deferred, list) {
+		list_del_init(&d->list);
+		queue_work(d->wq, d->work);
+	}
+	spin_unlock_irq(&origin->io_lock);
+	queue_work(origin->wait_wq, &origin->event_work);
+}
+
+/**
+ * bk_origin_quiesce - the live instance is no longer
+ * @in:		the instance
+ *
+ * Waits for own I/O in flight on the origin; none starts until the next
+ * bk_origin_resume(). Its device may be closed after that.
+ *
+ * Context: dm's postsuspend hook: process, under suspend_lock. Sleeps.
+ */
+void bk_origin_quiesce(struct bk_instance *in)
+{
+	struct bk_origin *origin = in->origin;
+
+	mutex_lock(&origin->live_lock);
+	if (origin->live == in)
+		origin->live = NULL;
+	mutex_unlock(&origin->live_lock);
+
+	spin_lock_irq(&origin->io_lock);
+	origin->io_bdev = NULL;
+	wait_event_lock_irq(origin->io_wait, !origin->io_count,
+			    origin->io_lock);
+	spin_unlock_irq(&origin->io_lock);
+}
+
+/*----------------------------------------------------------------*/
+/* Registry and lifetime */
+
+static void bk_origin_release(struct kref *ref)
+{
+	struct bk_origin *origin = container_of(ref, struct bk_origin, ref);
+	struct bk_event *e, *next;
+
+	list_for_each_entry_safe(e, next, &origin->events, list)
+		kfree(e);
+	/* What an orphan gave back since bk_pool_exit(). */
+	bk_pool_trim(&origin->pool);
+	kfree(origin);
+}
+
+/**
+ * bk_origin_put - drop a reference
+ * @origin:	the filter
+ *
+ * Context: any that may free memory. The last one only frees memory.
+ */
+void bk_origin_put(struct bk_origin *origin)
+{
+	kref_put(&origin->ref, bk_origin_release);
+}
+
+static void bk_origin_destroy_wqs(struct bk_origin *origin)
+{
+	if (origin->wait_wq)
+		destroy_workqueue(origin->wait_wq);
+	if (origin->copy_wq)
+		destroy_workqueue(origin->copy_wq);
+	if (origin->cow_wq)
+		destroy_workqueue(origin->cow_wq);
+}
+
+/*
+ * Each filter has workqueues, so rescuers, of its own: filters may be stacked,
+ * and one that waits for a lower one must not keep that from its rescuer.
+ */
+static int bk_origin_make_wqs(struct bk_origin *origin)
+{
+	/* Bound: a held bio is mostly released on the CPU that sent it. */
+	origin->cow_wq = alloc_workqueue("dm_backup_cow/%s",
+					 WQ_MEM_RECLAIM | WQ_HIGHPRI, 0,
+					 origin->name);
+	origin->copy_wq = alloc_workqueue("dm_backup_copy/%s",
+					  WQ_MEM_RECLAIM | WQ_UNBOUND, 0,
+					  origin->name);
+	origin->wait_wq = alloc_workqueue("dm_backup_wait/%s",
+					  WQ_MEM_RECLAIM | WQ_UNBOUND, 0,
+					  origin->name);
+	if (origin->cow_wq && origin->copy_wq && origin->wait_wq)
+		return 0;
+	bk_origin_destroy_wqs(origin);
+	return -ENOMEM;
+}
+
+static struct bk_origin *bk_origin_create(struct bk_instance *in,
+					  const struct bk_origin_ops *ops)
+{
+	struct mapped_device *md = dm_table_get_md(in->ti->table);
+	struct bk_origin *origin = kzalloc(sizeof(*origin), GFP_KERNEL);
+
+	if (!origin)
+		return NULL;
+	kref_init(&origin->ref);
+	origin->md = md;
+	strscpy(origin->name, dm_table_device_name(in->ti->table),
+		sizeof(origin->name));
+	origin->len = in->ti->len;
+	origin->ops = ops;
+	INIT_LIST_HEAD(&origin->instances);
+	INIT_LIST_HEAD(&origin->jobs);
+	init_waitqueue_head(&origin->jobs_wait);
+	INIT_LIST_HEAD(&origin->io_deferred);
+	INIT_LIST_HEAD(&origin->events);
+	INIT_WORK(&origin->event_work, bk_origin_event_work);
+	mutex_init(&origin->lock);
+	mutex_init(&origin->live_lock);
+	spin_lock_init(&origin->io_lock);
+	spin_lock_init(&origin->event_lock);
+	init_waitqueue_head(&origin->io_wait);
+	if (bk_origin_make_wqs(origin))
+		goto out_free;
+	if (bk_gate_init(&origin->gate, &ops->gate, origin->cow_wq,
+			 origin->wait_wq))
+		goto out_wqs;
+	bk_pool_init(&origin->pool, origin->cow_wq, ops->kick);
+	ops->init(origin);
+	list_add_tail(&origin->registry, &bk_origins);
+	return origin;
+
+out_wqs:
+	bk_origin_destroy_wqs(origin);
+out_free:
+	kfree(origin);
+	return NULL;
+}
+
+/* Is @in's device under another filter, or is it that filter itself? */
+static bool bk_origin_is_taken(struct bk_instance *in, const char **error)
+{
+	struct mapped_device *md = dm_table_get_md(in->ti->table);
+	struct bk_instance *other;
+	struct bk_origin *origin;
+
+	if (in->dev->bdev->bd_dev == disk_devt(dm_disk(md))) {
+		*error = "Origin is the filter itself";
+		return true;
+	}
+	list_for_each_entry(origin, &bk_origins, registry) {
+		if (origin->md == md)
+			continue;
+		list_for_each_entry(other, &origin->instances, list)
+			if (other->dev->bdev == in->dev->bdev) {
+				*error = "Origin is under another backup filter";
+				return true;
+			}
+	}
+	return false;
+}
+
+static struct bk_origin *bk_origin_of(struct mapped_device *md)
+{
+	struct bk_origin *origin;
+
+	list_for_each_entry(origin, &bk_origins, registry)
+		if (origin->md == md)
+			return origin;
+	return NULL;
+}
+
+/* May @in take its place beside the instances that are there? */
+static const char *bk_origin_mismatch(struct bk_origin *origin,
+				      struct bk_instance *in)
+{
+	struct bk_instance *other;
+
+	if (!origin->ops->has_jobs(origin))
+		return NULL;
+	if (in->ti->len != origin->len)
+		return "Length can't change while jobs exist";
+	other = list_first_entry(&origin->instances, struct bk_instance, list);
+	if (other->dev->bdev != in->dev->bdev)
+		return "Origin can't change while jobs exist";
+	return NULL;
+}
+
+/**
+ * bk_origin_attach - find or make the filter object of a new instance
+ * @in:		the instance; ti and dev are set
+ * @ops:	for a new filter
+ *
+ * Context: dm's ctr: process, under type_lock. Sleeps.
+ * Return: 0 and in->origin set; else a negative errno and ti->error set.
+ */
+int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops)
+{
+	const char *error = NULL;
+	struct bk_origin *origin;
+	int r = -EINVAL;
+
+	mutex_lock(&bk_cut_mutex);
+	if (bk_origin_is_taken(in, &error)) {
+		r = -EBUSY;
+		goto out;
+	}
+	origin = bk_origin_of(dm_table_get_md(in->ti->table));
+	if (origin) {
+		error = bk_origin_mismatch(origin, in);
+		if (error) {
+			r = -EBUSY;
+			goto out;
+		}
+		bk_origin_get(origin);
+	} else {
+		origin = bk_origin_create(in, ops);
+		if (!origin) {
+			error = "Out of memory";
+			r = -ENOMEM;
+			goto out;
+		}
+	}
+	in->origin = origin;
+	list_add_tail(&in->list, &origin->instances);
+	r = 0;
+out:
+	mutex_unlock(&bk_cut_mutex);
+	if (r)
+		in->ti->error = (char *)error;
+	return r;
+}
+
+/* Nobody finds it any more and no bio is in flight: end what goes on in it. */
+static void bk_origin_shutdown(struct bk_origin *origin)
+{
+	origin->ops->shutdown(origin);
+	cancel_work_sync(&origin->event_work);
+	bk_gate_exit(&origin->gate);
+	bk_pool_exit(&origin->pool);
+	bk_origin_destroy_wqs(origin);
+}
+
+/**
+ * bk_origin_detach - an instance goes away, and the filter with the last one
+ * @in:		the instance; quiesced if it ever was live
+ *
+ * Context: dm's dtr: process. Sleeps, but waits for no destination.
+ */
+void bk_origin_detach(struct bk_instance *in)
+{
+	struct bk_origin *origin = in->origin;
+	bool last;
+
+	mutex_lock(&bk_cut_mutex);
+	list_del(&in->list);
+	last = list_empty(&origin->instances);
+	if (last) {
+		list_del(&origin->registry);
+		origin->dead = true;
+	}
+	mutex_unlock(&bk_cut_mutex);
+
+	if (last)
+		bk_origin_shutdown(origin);
+	bk_origin_put(origin);
+}
+
+/**
+ * bk_origin_find - find a filter by its device number
+ * @filter:	of the mapped device
+ *
+ * Context: process; bk_cut_mutex is held, and keeps it in the registry.
+ * Return: the filter, without a reference, or NULL.
+ */
+struct bk_origin *bk_origin_find(dev_t filter)
+{
+	struct bk_origin *origin;
+
+	lockdep_assert_held(&bk_cut_mutex);
+	list_for_each_entry(origin, &bk_origins, registry)
+		if (disk_devt(dm_disk(origin->md)) == filter)
+			return origin;
+	return NULL;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The object of one filter. It outlives table reloads.
+ *
+ * What it promises
+ *   There is one struct bk_origin for each mapped device that has a table with
+ *   a backup target, live or not, found by the mapped device's pointer (a key
+ *   only: no reference on it is held, dm's removal waits for those). Its
+ *   instances are the dm_targets made for that device: one, or two while a
+ *   table is being replaced. What must survive a reload hangs here: the gate,
+ *   the budget, the jobs.
+ *   The last instance's destructor takes it out of the registry and shuts it
+ *   down, whatever else still holds a reference. After that none of its
+ *   workqueues exists, so nothing that may still hold a reference (an op with
+ *   a write in flight on an orphaned destination) queues work there.
+ *   Two filters never share an origin device.
+ *
+ * Own I/O to the origin
+ *   Reads for copies, and the flush at a job's end, go to the device of the
+ *   live instance. They may start between resume and postsuspend; others wait
+ *   on io_deferred. postsuspend waits for those in flight, which the origin
+ *   bounds.
+ *
+ * Locks, in the order they are taken
+ *   bk_cut_mutex   mutex; one cut at a time; also held when an origin
+ *                  is made or taken out of the registry, so that a cut's
+ *                  participants stay.
+ *   lock           mutex: jobs, and what each job says its mutex is. Allocating
+ *                  under it is fine, waiting for I/O is not. Never taken by map
+ *                  or end_io, nor between the closing and the opening of gates.
+ *   gate.cfg_lock  see gate.h.
+ *   live_lock      mutex: live. Taken by resume and postsuspend (under dm's
+ *                  suspend_lock), by the destructor and by events.
+ *   held.lock, io_lock (irq-safe), pool.lock, gate.lock: spinlocks; the first
+ *                  three are leaves.
+ */
+
+#ifndef BK_ORIGIN_H
+#define BK_ORIGIN_H
+
+#include <linux/device-mapper.h>
+#include <linux/kref.h>
+#include <linux/mutex.h>
+
+#include "buffer.h"
+#include "gate.h"
+
+/* Sentences kept for last_error. */
+#define BK_ERRORS		8
+#define BK_ERROR_LEN		160
+#define BK_TOKEN_LEN		32
+
+/* Hints of REQ_NOWAIT writes that were sent back. */
+#define BK_HINTS		16
+
+struct bk_job;
+struct bk_origin;
+
+/**
+ * struct bk_instance - one dm_target of type backup
+ * @list:	on @origin's instances
+ * @origin:	a reference; set from ctr to dtr
+ * @ti:		the target
+ * @dev:	the origin device, as opened by this table
+ * @budget:	feature "buffer": bytes
+ * @cbw_timeout: feature "cbw_timeout": default for jobs, ms; 0 is none
+ * @discard:	feature "discard", enum bk_discard
+ * @features:	argument words of the table, for it to round-trip
+ * @suspending:	flush suspend under way: @suspend_by counts
+ * @suspend_by:	jiffies by which no bio waits any more
+ */
+struct bk_instance {
+	struct list_head list;
+	struct bk_origin *origin;
+	struct dm_target *ti;
+	struct dm_dev *dev;
+	size_t budget;
+	unsigned int cbw_timeout;
+	unsigned int discard;
+	char *features;
+	bool suspending;
+	unsigned long suspend_by;
+};
+
+enum bk_discard {
+	BK_DISCARD_AUTO,	/* copy if that is little, else skip */
+	BK_DISCARD_COPY,
+	BK_DISCARD_SKIP,
+};
+
+/**
+ * struct bk_held - bios that wait for copy-before-write (io.c)
+ * @lock:	protects the list and the figures
+ * @list:	of struct bk_bio, longest waiting first
+ * @count:	how many
+ * @longest_ms:	the longest that one ever waited
+ * @total:	how many ever waited
+ * @spare_until: jiffies before which nothing (more) is broken
+ * @work:	looks for expired deadlines, while anything waits
+ */
+struct bk_held {
+	spinlock_t lock;	/* all that follows, and lists of waiting bios */
+	struct list_head list;
+	unsigned int count;
+	unsigned int longest_ms;
+	u64 total;
+	unsigned long spare_until;
+	struct delayed_work work;
+};
+
+/**
+ * struct bk_hints - ranges whose copies REQ_NOWAIT writes asked for (io.c)
+ */
+struct bk_hints {
+	spinlock_t lock;	/* nr, range */
+	unsigned int nr;
+	struct {
+		sector_t start;
+		sector_t end;
+	} range[BK_HINTS];
+	struct work_struct work;
+};
+
+/**
+ * struct bk_error - why a message was refused
+ */
+struct bk_error {
+	char token[BK_TOKEN_LEN];
+	int err;
+	char text[BK_ERROR_LEN];
+};
+
+/**
+ * struct bk_origin - a filter
+ * @ref:	instances, jobs, points in time
+ * @registry:	on the list of all; bk_cut_mutex
+ * @md:		the mapped device, a key
+ * @name:	of the mapped device, MAJ:MIN, for what is printed
+ * @len:	of the device that jobs and points in time are made for, sectors;
+ *		changes only while there are no jobs
+ * @instances:	of struct bk_instance; bk_cut_mutex
+ * @ops:	what the rooms above do for it
+ * @dead:	out of the registry; bk_cut_mutex
+ * @gate:	every write passes it
+ * @pool:	buffers
+ * @cbw_timeout: default for jobs, of the last live instance, ms
+ * @cow_wq:	releases bios and copies for them; its items wait for nothing
+ *		but a place in the origin's queue
+ * @copy_wq:	background copies and writes to destinations
+ * @wait_wq:	may wait for the origin
+ * @live_lock:	protects @live
+ * @live:	the instance between resume and postsuspend, else NULL
+ * @event_work:	tells dm and udev
+ * @event_lock:	protects @events
+ * @events:	of struct bk_event, not told yet
+ * @lock:	protects what follows
+ * @jobs:	of struct bk_job
+ * @jobs_wait:	woken when one has gone
+ * @errors:	ring of refusals
+ * @next_error:	next slot of it
+ * @io_lock:	protects what follows; irq-safe
+ * @io_bdev:	where own I/O goes; NULL while it may not start
+ * @io_count:	own I/O in flight
+ * @io_wait:	woken when @io_count falls to zero
+ * @io_deferred: struct bk_deferred that wait for @io_bdev
+ * @held:	waiting bios
+ * @undrained:	bios that wait for the gate's old epoch; held.lock
+ * @starved:	bios for which no op could be allocated; held.lock
+ * @starved_work: sends those in again
+ * @hints:	of REQ_NOWAIT writes
+ * @discard_wait: bytes that held discards wait for
+ * @guest_bytes: copied because of a guest's write, ever
+ * @discards_skipped: bytes of discards completed without being sent
+ */
+struct bk_origin {
+	struct kref ref;
+	struct list_head registry;
+	struct mapped_device *md;
+	char name[16];
+	sector_t len;
+	struct list_head instances;
+	bool dead;
+	const struct bk_origin_ops *ops;
+
+	struct bk_gate gate;
+	struct bk_pool pool;
+	unsigned int cbw_timeout;
+	struct workqueue_struct *cow_wq;
+	struct workqueue_struct *copy_wq;
+	struct workqueue_struct *wait_wq;
+
+	struct mutex live_lock;	/* live */
+	struct bk_instance *live;
+	struct work_struct event_work;
+	spinlock_t event_lock;	/* events */
+	struct list_head events;
+
+	struct mutex lock;	/* jobs, errors, next_error */
+	struct list_head jobs;
+	wait_queue_head_t jobs_wait;
+	struct bk_error errors[BK_ERRORS];
+	unsigned int next_error;
+
+	spinlock_t io_lock;	/* io_* that follow */
+	struct block_device *io_bdev;
+	unsigned int io_count;
+	wait_queue_head_t io_wait;
+	struct list_head io_deferred;
+
+	struct bk_held held;
+	struct bio_list undrained;
+	struct bio_list starved;
+	struct delayed_work starved_work;
+	struct bk_hints hints;
+	atomic64_t discard_wait;
+	atomic64_t guest_bytes;
+	atomic64_t discards_skipped;
+};
+
+/**
+ * struct bk_deferred - something that wants to do I/O to the origin
+ */
+struct bk_deferred {
+	struct list_head list;
+	struct work_struct *work;
+	struct workqueue_struct *wq;
+};
+
+/**
+ * struct bk_origin_ops - what the rooms above do for a filter
+ * @gate:	the gate's callbacks
+ * @init:	set up what io.c keeps here
+ * @kick:	background copies may find room in the budget again
+ * @shutdown:	end all jobs and wait for that, but for no destination; the
+ *		origin is out of the registry and no bio is in flight
+ * @has_jobs:	is there a job that a change of length would hurt?
+ */
+struct bk_origin_ops {
+	struct bk_gate_ops gate;
+	void (*init)(struct bk_origin *origin);
+	void (*kick)(struct bk_pool *pool);
+	void (*shutdown)(struct bk_origin *origin);
+	bool (*has_jobs)(struct bk_origin *origin);
+};
+
+/* A change that dm and udev are told of. */
+struct bk_event {
+	struct list_head list;
+	char what[32];
+	char job[160];
+	char cause[BK_ERROR_LEN + 16];
+};
+
+extern struct mutex bk_cut_mutex;
+
+int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops);
+void bk_origin_detach(struct bk_instance *in);
+struct bk_origin *bk_origin_find(dev_t filter);
+void bk_origin_put(struct bk_origin *origin);
+
+static inline void bk_origin_get(struct bk_origin *origin)
+{
+	kref_get(&origin->ref);
+}
+
+void bk_origin_resume(struct bk_instance *in);
+void bk_origin_quiesce(struct bk_instance *in);
+struct block_device *bk_origin_io_begin(struct bk_origin *origin,
+					struct bk_deferred *d);
+void bk_origin_io_end(struct bk_origin *origin);
+bool bk_origin_io_cancel(struct bk_origin *origin, struct bk_deferred *d);
+
+void bk_origin_event(struct bk_origin *origin, const char *what,
+		     const char *job, const char *cause);
+
+__printf(4, 5)
+int bk_origin_refuse(struct bk_origin *origin, const char *token, int err,
+		     const char *fmt, ...);
+
+#endif
