@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A destination: a block device that a job writes to.
+ *
+ * What it promises
+ *   It is open exclusively from bk_dest_open() until the last reference goes.
+ *   Whatever may take as long as the device likes (opening, flushing, closing,
+ *   its writes) happens in the module's workqueue or in the device, never in
+ *   the filter's: a destination that hangs holds up nobody but itself.
+ *   A limited number of writes is in flight; urgent ones (guest-triggered) go
+ *   before others.
+ *
+ * Users and closing
+ *   The owner, each point in time on it and each write in flight is a user.
+ *   When the last user goes it is closed, in the module's workqueue, and the
+ *   owner is told, who keeps the struct itself until bk_dest_forget().
+ *
+ * Orphaning
+ *   An owner that does not want to wait for that any longer calls
+ *   bk_dest_forget() early. From then on completions run in the module's
+ *   workqueue, and the last of them closes the device. A destination holds a
+ *   reference on the module, so the module can't go before; its workqueue is
+ *   flushed when it goes, so neither can the code of the last completion.
+ *
+ * Locks and contexts
+ *   lock      irq-safe spinlock: owner, the slots, the speed. Nothing is taken
+ *             inside it. Held while work is queued to the owner's workqueue,
+ *             so that after bk_dest_forget() nothing is queued there any more.
+ *   Completions of writes call bk_dest_complete() from interrupts.
+ */
+
+#ifndef BK_DEST_H
+#define BK_DEST_H
+
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/refcount.h>
+#include <linux/sizes.h>
+#include <linux/spinlock.h>
+#include <linux/workqueue.h>
+
+#include "compat.h"
+
+/* Writes in flight on one destination. */
+#define BK_DEST_DEPTH		64
+
+/* Background writes in flight are bounded by this time at measured speed... */
+#define BK_DEST_WINDOW_MS	100
+/* ...but for this much, without which nothing could be measured. */
+#define BK_DEST_WINDOW_MIN	SZ_1M
+
+/**
+ * struct bk_slot - a write's place among those in flight
+ * @list:	while it waits for one
+ * @work:	queued when it got one after waiting
+ * @bytes:	size of the write
+ * @urgent:	goes before those that are not
+ */
+struct bk_slot {
+	struct list_head list;
+	struct work_struct *work;
+	unsigned int bytes;
+	bool urgent;
+};
+
+/**
+ * struct bk_dest - a destination
+ * @ref:	the owner's and, while it is not closed, the users'
+ * @users:	see above; also while it is being opened or flushed
+ * @list:	on the list of all destinations
+ * @dev:	device number
+ * @path:	to look @dev up by when it is opened, or NULL
+ * @bdev:	the open device; @bdev.bdev is NULL before and after
+ * @work:	opens, flushes or closes
+ * @busy:	opening or flushing
+ * @closed:	it is not open any more
+ * @error:	of the last opening or flushing: 0 or a negative errno
+ * @lock:	protects what follows
+ * @wq:		the owner's workqueue; NULL: an orphan
+ * @notify:	queued there when it has been opened, flushed or closed
+ * @depth:	writes in flight
+ * @bytes:	of the writes in flight and those waiting for a slot
+ * @waiting:	slots to be given: [1] urgent, [0] the others
+ * @busy_since:	when @depth became non-zero, ns
+ * @busy_ns:	time with writes in flight since the speed was last computed
+ * @done_bytes:	written in that time
+ * @speed:	bytes per second; 0: not known yet
+ */
+struct bk_dest {
+	struct kref ref;
+	refcount_t users;
+	struct list_head list;
+	dev_t dev;
+	char *path;
+	struct bk_bdev bdev;
+	struct work_struct work;
+	bool busy;
+	bool closed;
+	int error;
+
+	spinlock_t lock;	/* all that follows */
+	struct workqueue_struct *wq;
+	struct work_struct *notify;
+	unsigned int depth;
+	u64 bytes;
+	struct list_head waiting[2];
+	u64 busy_since;
+	u64 busy_ns;
+	u64 done_bytes;
+	u64 speed;
+};
+
+struct bk_dest *bk_dest_open(const char *name, struct workqueue_struct *wq,
+			     struct work_struct *notify);
+void bk_dest_flush(struct bk_dest *dest);
+bool bk_dest_busy(struct bk_dest *dest);
+bool bk_dest_closed(struct bk_dest *dest);
+void bk_dest_forget(struct bk_dest *dest);
+void bk_dest_put(struct bk_dest *dest);
+
+static inline void bk_dest_get(struct bk_dest *dest)
+{
+	refcount_inc(&dest->users);
+}
+
+bool bk_dest_get_slot(struct bk_dest *dest, struct bk_slot *slot);
+bool bk_dest_cancel_slot(struct bk_dest *dest, struct bk_slot *slot);
+void bk_dest_put_slot(struct bk_dest *dest, struct bk_slot *slot, bool ok);
+void bk_dest_complete(struct bk_dest *dest, struct work_struct *work);
+bool bk_dest_has_room(struct bk_dest *dest, u64 coming);
+
+int bk_dest_list_orphans(char *buf, size_t size);
+
+#endif
