@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a filter does to writes. The contract is in cfg.h.
+ */
+
+#include "cfg.h"
+
+#include <linux/slab.h>
+
+static struct bk_cfg *bk_cfg_current(struct bk_gate *gate)
+{
+	return rcu_dereference_protected(gate->cfg,
+					 lockdep_is_held(&gate->cfg_lock));
+}
+
+/**
+ * bk_cfg_add_pit - put a point in time in
+ * @cfg:	not published yet, with room for it
+ * @pit:	the point in time
+ */
+void bk_cfg_add_pit(struct bk_cfg *cfg, struct bk_pit *pit)
+{
+	bk_pit_get(pit);
+	cfg->pits[cfg->nr_pits++] = pit;
+	cfg->active = true;
+}
+
+/**
+ * bk_cfg_copy - what is published, with room for more
+ * @gate:	the gate; its cfg_lock is held
+ * @extra_pits:	how many points in time are to be added
+ *
+ * Context: process, may sleep; memory reclaim must not depend on us.
+ * Return: a cfg for a cut, to be given up with bk_cfg_put(); NULL if out of
+ * memory.
+ */
+struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits)
+{
+	struct bk_cfg *cur = bk_cfg_current(gate);
+	struct bk_cfg *next = bk_cfg_alloc(gate, cur->nr_pits + extra_pits,
+					   GFP_NOIO);
+	unsigned int i;
+
+	for (i = 0; next && i < cur->nr_pits; i++)
+		bk_cfg_add_pit(next, cur->pits[i]);
+	return next;
+}
+
+/**
+ * bk_cfg_remove_pit - take a point in time out
+ * @origin:	the filter
+ * @pit:	the point in time; stopped, or with nothing pending
+ *
+ * Its reference is dropped after a grace period.
+ *
+ * Context: process, sleeps.
+ */
+void bk_cfg_remove_pit(struct bk_origin *origin, struct bk_pit *pit)
+{
+	struct bk_gate *gate = &origin->gate;
+	struct bk_cfg *cur, *next;
+	unsigned int i;
+
+	mutex_lock(&gate->cfg_lock);
+	cur = bk_cfg_current(gate);
+	for (i = 0; i < cur->nr_pits && cur->pits[i] != pit; i++)
+		;
+	if (i == cur->nr_pits)
+		goto out;
+	/* Small; a stopped pit that stayed would slow every write for ever. */
+	next = bk_cfg_alloc(gate, cur->nr_pits - 1, GFP_NOIO | __GFP_NOFAIL);
+	for (i = 0; i < cur->nr_pits; i++)
+		if (cur->pits[i] != pit)
+			bk_cfg_add_pit(next, cur->pits[i]);
+	bk_gate_replace(gate, next);
+	if (!next->nr_pits)
+		bk_pool_trim(&origin->pool);
+out:
+	mutex_unlock(&gate->cfg_lock);
+}
+
+/**
+ * bk_cfg_release - the gate's callback: nobody reads @cfg any more
+ * @cfg:	the cfg
+ */
+void bk_cfg_release(struct bk_cfg *cfg)
+{
+	unsigned int i;
+
+	for (i = 0; i < cfg->nr_pits; i++)
+		bk_pit_put(cfg->pits[i]);
+	kfree(cfg);
+}

@@ -1,0 +1,621 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An op: a run of clusters on its way. The contract is in op.h.
+ */
+
+#include "op.h"
+#include "module.h"
+#include "trace.h"
+
+#include <linux/slab.h>
+
+#define BK_RETRY_FIRST_MS	10
+#define BK_RETRY_LAST_MS	1000
+
+static struct kmem_cache *bk_op_cache;
+
+/**
+ * bk_op_init - when the module comes
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int __init bk_op_init(void)
+{
+	bk_op_cache = KMEM_CACHE(bk_op, 0);
+	return bk_op_cache ? 0 : -ENOMEM;
+}
+
+/**
+ * bk_op_exit - when it goes
+ */
+void bk_op_exit(void)
+{
+	kmem_cache_destroy(bk_op_cache);
+}
+
+/**
+ * bk_op_pool_init - set ops aside for one point in time
+ * @pool:	its pool
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int bk_op_pool_init(mempool_t *pool)
+{
+	return mempool_init_slab_pool(pool, BK_OPS_RESERVED, bk_op_cache);
+}
+
+/*----------------------------------------------------------------*/
+/* Ops */
+
+static void bk_op_read_done(struct bk_read *read);
+static void bk_op_write_done(struct bk_write *write);
+
+/**
+ * bk_op_alloc - make an op
+ * @pit:	for which point in time
+ * @guest:	because of a guest's write
+ *
+ * Return: an op that has claimed nothing, or NULL if there is no memory now.
+ */
+struct bk_op *bk_op_alloc(struct bk_pit *pit, bool guest)
+{
+	struct bk_op *op = mempool_alloc(&pit->op_pool,
+					 GFP_NOWAIT | __GFP_NOWARN);
+
+	if (!op)
+		return NULL;
+	memset(op, 0, sizeof(*op));
+	kref_init(&op->ref);
+	op->guest = guest;
+	op->base = op;
+	op->pit = pit;
+	bk_pit_get(pit);
+	INIT_LIST_HEAD(&op->bucket);
+	INIT_LIST_HEAD(&op->batch);
+	INIT_LIST_HEAD(&op->sharers);
+	INIT_LIST_HEAD(&op->staged);
+	INIT_LIST_HEAD(&op->retry);
+	bk_read_init(&op->read, pit->origin,
+		     guest ? pit->origin->cow_wq : pit->origin->copy_wq,
+		     bk_op_read_done);
+	op->read.buf.background = !guest;
+	op->read.buf.reserve = guest ? &pit->reserve : NULL;
+	bk_write_init(&op->write, pit->dest, guest, bk_op_write_done);
+	return op;
+}
+
+static void bk_op_release(struct kref *ref)
+{
+	struct bk_op *op = container_of(ref, struct bk_op, ref);
+	struct bk_pit *pit = op->pit;
+
+	bk_read_drop(&op->read);
+	mempool_free(op, &pit->op_pool);
+	bk_pit_put(pit);
+}
+
+/**
+ * bk_op_put - drop a reference
+ * @op:		the op
+ */
+void bk_op_put(struct bk_op *op)
+{
+	kref_put(&op->ref, bk_op_release);
+}
+
+/**
+ * bk_op_count - a background op is in flight, or its write waits for better days
+ * @op:		the op; nothing happens if it is a guest's
+ * @in_flight:	which of the two
+ */
+void bk_op_count(struct bk_op *op, bool in_flight)
+{
+	struct bk_pit *pit = op->pit;
+
+	if (op->guest || op->counted == in_flight)
+		return;
+	op->counted = in_flight;
+	if (in_flight)
+		atomic_inc(&pit->background);
+	else if (atomic_dec_and_test(&pit->background) &&
+		 !bk_pit_is_stopped(pit))
+		pit->ops->idle(pit);
+}
+
+/* Its data has been read: the destination is told of it next. */
+static void bk_op_arrived(struct bk_op *op)
+{
+	if (op->coming)
+		atomic64_sub(op->read.buf.bytes, &op->pit->coming);
+	op->coming = false;
+}
+
+/**
+ * bk_op_finish - the op has ended
+ * @op:		the op, in no bucket
+ *
+ * The buffer may be in use by others yet: if all of those were given up, it is
+ * an orphan now.
+ */
+void bk_op_finish(struct bk_op *op)
+{
+	struct bk_pit *pit = op->pit;
+	struct bk_op *base = op->base;
+
+	bk_pit_get(pit);
+	bk_op_arrived(op);
+	bk_op_count(op, false);
+	if (!op->given_up && kref_read(&base->ref) > 1)
+		bk_read_give_up(&base->read);
+	if (base != op)
+		bk_op_put(base);
+	bk_op_put(op);
+	if (!bk_pit_is_stopped(pit))
+		pit->ops->kick(pit);
+	bk_pit_put(pit);
+}
+
+/**
+ * bk_op_size_read - tell the op's read what to read, and how much that takes
+ * @op:		the op; its clusters are set
+ */
+void bk_op_size_read(struct bk_op *op)
+{
+	op->read.sector = bk_op_sector(op);
+	op->read.sectors = bk_op_sectors(op);
+	op->read.buf.bytes = round_up((size_t)op->read.sectors << SECTOR_SHIFT,
+				      PAGE_SIZE);
+}
+
+/*----------------------------------------------------------------*/
+/* Buckets and claims */
+
+/**
+ * bk_pit_run_limit - how many clusters may be copied in one op
+ * @pit:	the point in time
+ * @cluster:	the first of them
+ * @max_sectors: what the caller would take
+ *
+ * Return: 1 or more.
+ */
+unsigned long bk_pit_run_limit(struct bk_pit *pit, unsigned long cluster,
+			       unsigned int max_sectors)
+{
+	if (unlikely(cluster >= READ_ONCE(pit->careful[0]) &&
+		     cluster < READ_ONCE(pit->careful[1])))
+		return 1;
+	return max(1u, max_sectors >> pit->shift);
+}
+
+/**
+ * bk_op_claim - claim the first needed run of a range
+ * @op:		for which op
+ * @from:	first cluster of the range
+ * @end:	its end, exclusive; the range lies in one lane
+ * @max_sectors: take no more than that, but one cluster in any case
+ *
+ * Return: false if nothing there is needed.
+ */
+bool bk_op_claim(struct bk_op *op, unsigned long from, unsigned long end,
+		 unsigned int max_sectors)
+{
+	struct bk_pit *pit = op->pit;
+	struct bk_bucket *bucket = bk_pit_bucket(pit, from);
+	unsigned long run_end;
+
+	spin_lock(&bucket->lock);
+	from = bk_map_next_run(pit->pending, pit->claimed, from, end, &run_end);
+	if (from >= end || bk_pit_is_stopped(pit)) {
+		spin_unlock(&bucket->lock);
+		return false;
+	}
+	run_end = min(run_end,
+		      from + bk_pit_run_limit(pit, from, max_sectors));
+	op->first = from;
+	op->nr = run_end - from;
+	op->hold = READ_ONCE(pit->params.policy) == BK_BREAK_GUEST_WRITE;
+	op->state = BK_OP_READING;
+	bk_map_set(pit->claimed, from, run_end);
+	list_add(&op->bucket, &bucket->ops);
+	spin_unlock(&bucket->lock);
+	return true;
+}
+
+/**
+ * bk_op_find - the op that has claimed a cluster
+ * @bucket:	the cluster's; its lock is held
+ * @cluster:	the cluster
+ *
+ * Return: the op, or NULL.
+ */
+struct bk_op *bk_op_find(struct bk_bucket *bucket, unsigned long cluster)
+{
+	struct bk_op *op;
+
+	list_for_each_entry(op, &bucket->ops, bucket)
+		if (cluster - op->first < op->nr)
+			return op;
+	return NULL;
+}
+
+/**
+ * bk_holders_kick - send bios in again
+ * @origin:	their filter
+ * @holders:	the bios; empty afterwards
+ */
+void bk_holders_kick(struct bk_origin *origin, struct bio_list *holders)
+{
+	struct bio *bio;
+
+	while ((bio = bio_list_pop(holders))) {
+		struct bk_bio *pb = dm_per_bio_data(bio, sizeof(*pb));
+
+		queue_work(origin->cow_wq, &pb->work);
+	}
+}
+
+/**
+ * bk_holders_take - take the bios that wait for an op
+ * @op:		the op; its bucket's lock is held
+ * @holders:	they are added to this
+ */
+void bk_holders_take(struct bk_op *op, struct bio_list *holders)
+{
+	bio_list_merge(holders, &op->holders);
+	bio_list_init(&op->holders);
+}
+
+/**
+ * bk_op_unclaim - let go of the op's clusters
+ * @op:		the op
+ * @fail:	if not 0, those who wait for it fail with that
+ *
+ * What is still pending is needed again. Who waits looks again.
+ */
+void bk_op_unclaim(struct bk_op *op, blk_status_t fail)
+{
+	struct bk_pit *pit = op->pit;
+	struct bk_bucket *bucket = bk_pit_bucket(pit, op->first);
+	struct bio_list holders = BIO_EMPTY_LIST;
+	struct bio *bio;
+
+	spin_lock(&bucket->lock);
+	bk_map_clear(pit->claimed, op->first, op->first + op->nr);
+	list_del_init(&op->bucket);
+	bk_holders_take(op, &holders);
+	spin_unlock(&bucket->lock);
+
+	if (fail)
+		bio_list_for_each(bio, &holders) {
+			struct bk_bio *pb = dm_per_bio_data(bio, sizeof(*pb));
+
+			pb->fail = fail;
+		}
+	bk_holders_kick(pit->origin, &holders);
+}
+
+/*----------------------------------------------------------------*/
+/* The op's read has ended. */
+
+/*
+ * The buffer is valid: writes may go, unless they are to wait for the
+ * destination. Returns false if the pit has stopped and the op is to end.
+ */
+static bool bk_op_stage(struct bk_op *op)
+{
+	struct bk_pit *pit = op->pit;
+	struct bk_bucket *bucket = bk_pit_bucket(pit, op->first);
+	struct bio_list holders = BIO_EMPTY_LIST;
+	bool stopped;
+
+	spin_lock(&bucket->lock);
+	stopped = bk_pit_is_stopped(pit);
+	if (!stopped) {
+		op->state = BK_OP_STAGED;
+		op->staged_at = jiffies;
+		spin_lock(&pit->lock);
+		list_add_tail(&op->staged, &pit->staged);
+		spin_unlock(&pit->lock);
+		if (!op->hold) {
+			/* pairs with the acquire in bk_pit_is_pending() */
+			bk_map_clear_release(pit->pending, op->first,
+					     op->first + op->nr);
+			bk_holders_take(op, &holders);
+		}
+	}
+	spin_unlock(&bucket->lock);
+	bk_holders_kick(pit->origin, &holders);
+	return !stopped;
+}
+
+static void bk_op_start_write(struct bk_op *op)
+{
+	struct bk_pit *pit = op->pit;
+
+	op->write.src = &op->base->read;
+	op->write.sector = bk_op_sector(op);
+	op->write.sectors = bk_op_sectors(op);
+	op->write.unit = 1u << pit->shift;
+	op->write.zeroes = &pit->params.zeroes;
+	/*
+	 * A guest-triggered op runs on the queue that releases bios, where a
+	 * destination's full request queue must not be waited for.
+	 */
+	if (op->guest)
+		bk_write_queue(&op->write);
+	else
+		bk_write_start(&op->write);
+}
+
+/* Copy the clusters of @op one by one from now on: one of them is bad. */
+static void bk_pit_be_careful(struct bk_pit *pit, struct bk_op *op)
+{
+	spin_lock(&pit->lock);
+	if (pit->careful[0] >= pit->careful[1])
+		pit->careful[0] = op->first;
+	WRITE_ONCE(pit->careful[0], min(pit->careful[0], op->first));
+	WRITE_ONCE(pit->careful[1], max(pit->careful[1], op->first + op->nr));
+	spin_unlock(&pit->lock);
+}
+
+/*
+ * Reading failed. Of a run not all clusters need be bad: they are needed
+ * again, to be copied one by one. A single bad one is for the policy: a
+ * guest's write never fails for it, unless the job was told to prefer that.
+ */
+static void bk_op_read_failed(struct bk_op *op, blk_status_t status)
+{
+	struct bk_pit *pit = op->pit;
+	blk_status_t fail = BLK_STS_OK;
+
+	WRITE_ONCE(pit->cursor, min(pit->cursor, op->first));
+	if (op->nr > 1) {
+		bk_pit_be_careful(pit, op);
+	} else if (!bk_pit_is_stopped(pit)) {
+		pit->ops->error(pit, false, bk_op_sector(op), status,
+				op->guest);
+		if (op->guest && op->hold)
+			fail = status;
+		else if (op->guest)
+			bk_pit_break(pit, blk_status_to_errno(status));
+	}
+	bk_op_unclaim(op, fail);
+}
+
+static void bk_op_read_done(struct bk_read *read)
+{
+	struct bk_op *base = container_of(read, struct bk_op, read);
+	blk_status_t status = read->status;
+	struct bk_op *op;
+	bool last;
+
+	if (unlikely(status) && base->guest && base->nr == 1 &&
+	    !base->retried) {
+		base->retried = true;
+		bk_read_start(read);
+		return;
+	}
+
+	/* Each op not yet taken off the list keeps base; the last may free it. */
+	do {
+		last = list_is_singular(&base->sharers);
+		op = list_first_entry(&base->sharers, struct bk_op, batch);
+		list_del_init(&op->batch);
+		if (unlikely(status)) {
+			bk_op_read_failed(op, status);
+			bk_op_finish(op);
+		} else if (likely(bk_op_stage(op))) {
+			bk_op_arrived(op);
+			bk_op_start_write(op);
+		} else {
+			bk_op_unclaim(op, BLK_STS_OK);
+			bk_op_finish(op);
+		}
+	} while (!last);
+}
+
+/*----------------------------------------------------------------*/
+/* The op's write has ended. */
+
+/**
+ * bk_op_unstage - the op's data is no longer only in memory, or not wanted
+ * @op:		the op
+ */
+void bk_op_unstage(struct bk_op *op)
+{
+	spin_lock(&op->pit->lock);
+	list_del_init(&op->staged);
+	spin_unlock(&op->pit->lock);
+}
+
+static void bk_op_saved(struct bk_op *op)
+{
+	struct bk_pit *pit = op->pit;
+
+	bk_op_unstage(op);
+	if (op->hold) {
+		struct bk_bucket *bucket = bk_pit_bucket(pit, op->first);
+
+		spin_lock(&bucket->lock);
+		bk_map_clear_release(pit->pending, op->first,
+				     op->first + op->nr);
+		spin_unlock(&bucket->lock);
+	}
+	bk_op_unclaim(op, BLK_STS_OK);
+	if (!bk_pit_is_stopped(pit)) {
+		WRITE_ONCE(pit->backoff, 0);
+		atomic_long_sub(op->nr, &pit->todo);
+		trace_bk_copy_done(pit->name, bk_op_sector(op),
+				   bk_op_sectors(op), op->guest);
+		pit->ops->copied(pit, bk_op_sectors(op), op->guest);
+	}
+	bk_op_finish(op);
+}
+
+/* Try the write again after a while; @arm: or when the owner says so. */
+static bool bk_op_retry_later(struct bk_op *op, bool arm)
+{
+	struct bk_pit *pit = op->pit;
+	bool stopped;
+
+	bk_op_count(op, false);	/* once on the list it may be anybody's */
+	spin_lock(&pit->lock);
+	stopped = bk_pit_is_stopped(pit);
+	if (!stopped) {
+		list_add_tail(&op->retry, &pit->retry);
+		pit->backoff = clamp(pit->backoff * 2, BK_RETRY_FIRST_MS,
+				     BK_RETRY_LAST_MS);
+		if (arm)
+			queue_delayed_work(pit->origin->copy_wq,
+					   &pit->retry_work,
+					   msecs_to_jiffies(pit->backoff));
+	}
+	spin_unlock(&pit->lock);
+	return !stopped;
+}
+
+static bool bk_op_too_late(struct bk_op *op)
+{
+	unsigned int ms = READ_ONCE(op->pit->params.cbw_timeout);
+
+	return ms && time_after_eq(jiffies,
+				   op->staged_at + msecs_to_jiffies(ms));
+}
+
+/*
+ * The buffer is the only copy of what the guest may have overwritten: it is
+ * kept and written again, until it is too late. If no write went (hold), the
+ * waiting ones fail and the clusters are needed again.
+ */
+static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
+{
+	struct bk_pit *pit = op->pit;
+	enum bk_action action;
+
+	if (!bk_pit_is_stopped(pit)) {
+		action = pit->ops->error(pit, true,
+					 op->write.sector + op->write.pos,
+					 status, op->guest);
+		if (!op->hold) {
+			if (op->guest && bk_op_too_late(op))
+				bk_pit_break(pit, blk_status_to_errno(status));
+			if (bk_op_retry_later(op, op->guest ||
+					      action == BK_ACTION_IGNORE)) {
+				pit->ops->kick(pit);
+				return;
+			}
+		}
+	}
+	WRITE_ONCE(pit->cursor, min(pit->cursor, op->first));
+	bk_op_unstage(op);
+	bk_op_unclaim(op, status);
+	bk_op_finish(op);
+}
+
+static void bk_op_write_done(struct bk_write *write)
+{
+	struct bk_op *op = container_of(write, struct bk_op, write);
+
+	if (likely(!write->status))
+		bk_op_saved(op);
+	else
+		bk_op_write_failed(op, write->status);
+}
+
+/* The next op whose write is to be tried again, off the list. */
+static struct bk_op *bk_pit_pop_retry(struct bk_pit *pit)
+{
+	struct bk_op *op;
+
+	spin_lock(&pit->lock);
+	op = list_first_entry_or_null(&pit->retry, struct bk_op, retry);
+	if (op)
+		list_del_init(&op->retry);
+	spin_unlock(&pit->lock);
+	return op;
+}
+
+/**
+ * bk_pit_retry_work - try failed writes to the destination again
+ * @work:	pit->retry_work
+ */
+void bk_pit_retry_work(struct work_struct *work)
+{
+	struct bk_pit *pit = container_of(to_delayed_work(work), struct bk_pit,
+					  retry_work);
+	struct bk_op *op;
+
+	/* Queued, not started: one that fails at once is for the next round. */
+	while ((op = bk_pit_pop_retry(pit))) {
+		bk_op_count(op, true);
+		bk_write_queue(&op->write);
+	}
+}
+
+/**
+ * bk_pit_retry - try failed writes to the destination again now
+ * @pit:	the point in time
+ */
+void bk_pit_retry(struct bk_pit *pit)
+{
+	spin_lock(&pit->lock);
+	pit->backoff = 0;
+	if (!list_empty(&pit->retry) && !bk_pit_is_stopped(pit))
+		mod_delayed_work(pit->origin->copy_wq, &pit->retry_work, 0);
+	spin_unlock(&pit->lock);
+}
+
+/*----------------------------------------------------------------*/
+/* The end */
+
+/* Take @op off the list of writes to be tried again, if it is on it. */
+static bool bk_op_cancel_retry(struct bk_op *op)
+{
+	struct bk_pit *pit = op->pit;
+	bool waiting;
+
+	spin_lock(&pit->lock);
+	waiting = !list_empty(&op->retry);
+	if (waiting)
+		list_del_init(&op->retry);
+	spin_unlock(&pit->lock);
+	return waiting;
+}
+
+/* Stop an op that waits for a buffer, or for the origin to be resumed. */
+static bool bk_op_cancel_read(struct bk_op *op)
+{
+	if (op->base != op || !bk_read_cancel(&op->read))
+		return false;
+	/* It was started, so who shares it is settled. */
+	if (!list_is_singular(&op->sharers)) {
+		bk_read_queue(&op->read);
+		return false;
+	}
+	list_del_init(&op->batch);
+	return true;
+}
+
+/**
+ * bk_op_give_up - nobody waits for the op any more
+ * @op:		the op; its bucket's lock is held, its pit has stopped
+ *
+ * If its I/O is in flight it ends when that does, which on a destination that
+ * hangs may be never.
+ *
+ * Return: true if its read or write was only waiting: the caller ends it.
+ */
+bool bk_op_give_up(struct bk_op *op)
+{
+	if (op->state == BK_OP_READING) {
+		if (bk_op_cancel_read(op))
+			return true;
+	} else if (bk_op_cancel_retry(op) || bk_write_cancel(&op->write)) {
+		return true;
+	}
+	if (!op->given_up) {
+		op->given_up = true;
+		bk_read_give_up(&op->base->read);
+	}
+	return false;
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A point in time. The contract is in pit.h.
+ */
+
+#include "pit.h"
+#include "module.h"
+#include "op.h"
+#include "trace.h"
+
+#include <linux/log2.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+/* A map with all clusters, or none, marked. May sleep. */
+static unsigned long *bk_map_alloc(unsigned long bits, bool set)
+{
+	size_t size = BITS_TO_LONGS(bits) * sizeof(long);
+	unsigned long *map;
+
+	map = __vmalloc(size, GFP_KERNEL | __GFP_NOWARN);
+	if (!map)
+		return NULL;
+	memset(map, set ? 0xff : 0, size);
+	if (set)
+		map[BIT_WORD(bits - 1)] &= BITMAP_LAST_WORD_MASK(bits);
+	return map;
+}
+
+static void bk_pit_free(struct bk_pit *pit)
+{
+	bk_reserve_exit(&pit->origin->pool, &pit->reserve);
+	mempool_exit(&pit->op_pool);
+	vfree(pit->pending);
+	vfree(pit->claimed);
+	bk_dest_put(pit->dest);
+	bk_origin_put(pit->origin);
+	kfree(pit);
+}
+
+static void bk_pit_free_work(struct work_struct *work)
+{
+	struct bk_pit *pit = container_of(work, struct bk_pit, free_work);
+
+	pit->ops->release(pit);
+	bk_pit_free(pit);
+}
+
+static void bk_pit_release(struct kref *ref)
+{
+	struct bk_pit *pit = container_of(ref, struct bk_pit, ref);
+
+	/* The last op may end on a queue of the filter's, under a lock. */
+	INIT_WORK(&pit->free_work, bk_pit_free_work);
+	queue_work(bk_wq, &pit->free_work);
+}
+
+/**
+ * bk_pit_put - drop a reference
+ * @pit:	the point in time
+ *
+ * Context: process; does not sleep.
+ */
+void bk_pit_put(struct bk_pit *pit)
+{
+	kref_put(&pit->ref, bk_pit_release);
+}
+
+/**
+ * bk_pit_quit - end what a stopped point in time may still have planned
+ * @pit:	the point in time, stopped
+ *
+ * Context: process, sleeps; not from the filter's copy queue.
+ */
+void bk_pit_quit(struct bk_pit *pit)
+{
+	cancel_delayed_work_sync(&pit->retry_work);
+}
+
+static void bk_pit_setup(struct bk_pit *pit)
+{
+	unsigned int i, chunk = pit->params.max_chunk >> pit->shift;
+
+	kref_init(&pit->ref);
+	pit->lane_shift = chunk > 1 ? ilog2(roundup_pow_of_two(chunk)) : 0;
+	atomic_long_set(&pit->todo, pit->clusters);
+	spin_lock_init(&pit->lock);
+	INIT_LIST_HEAD(&pit->staged);
+	INIT_LIST_HEAD(&pit->retry);
+	INIT_DELAYED_WORK(&pit->retry_work, bk_pit_retry_work);
+	for (i = 0; i < ARRAY_SIZE(pit->buckets); i++) {
+		spin_lock_init(&pit->buckets[i].lock);
+		INIT_LIST_HEAD(&pit->buckets[i].ops);
+	}
+}
+
+/**
+ * bk_pit_create - make a point in time of the whole device, to be installed
+ * @origin:	the filter
+ * @dest:	where it goes, open
+ * @params:	how
+ * @ops:	the owner's
+ * @owner:	the owner; ops->release drops it
+ * @name:	for traces; stays as long as the owner
+ * @error:	set on failure: -ENOSPC if the budget is too small, -ENOMEM,
+ *		-EFBIG if there would be too many clusters
+ *
+ * Context: process, may sleep. Return: a reference, or NULL.
+ */
+struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
+			     const struct bk_pit_params *params,
+			     const struct bk_pit_ops *ops, void *owner,
+			     const char *name, int *error)
+{
+	u64 clusters = (origin->len + params->cluster - 1) >>
+		       ilog2(params->cluster);
+	struct bk_pit *pit;
+
+	*error = -EFBIG;
+	if (clusters > ULONG_MAX / 2)
+		return NULL;
+	*error = -ENOMEM;
+	pit = kzalloc(sizeof(*pit), GFP_KERNEL);
+	if (!pit)
+		return NULL;
+	pit->origin = origin;
+	pit->dest = dest;
+	pit->ops = ops;
+	pit->owner = owner;
+	pit->name = name;
+	pit->params = *params;
+	pit->len = origin->len;
+	pit->shift = ilog2(params->cluster);
+	pit->clusters = clusters;
+	bk_pit_setup(pit);
+	bk_origin_get(origin);
+	bk_dest_get(dest);
+
+	pit->pending = bk_map_alloc(clusters, true);
+	pit->claimed = bk_map_alloc(clusters, false);
+	if (!pit->pending || !pit->claimed || bk_op_pool_init(&pit->op_pool))
+		goto out_free;
+	*error = bk_reserve_init(&origin->pool, &pit->reserve,
+				 round_up((size_t)params->cluster <<
+					  SECTOR_SHIFT, PAGE_SIZE));
+	if (*error)
+		goto out_free;
+	return pit;
+
+out_free:
+	bk_pit_free(pit);
+	return NULL;
+}
+
+/*----------------------------------------------------------------*/
+/* The end */
+
+static void bk_pit_empty_bucket(struct bk_pit *pit, struct bk_bucket *bucket,
+				struct bio_list *holders)
+{
+	struct bk_op *op, *next;
+	LIST_HEAD(ended);
+
+	spin_lock(&bucket->lock);
+	list_for_each_entry_safe(op, next, &bucket->ops, bucket) {
+		bk_holders_take(op, holders);
+		if (bk_op_give_up(op))
+			list_move(&op->bucket, &ended);
+	}
+	spin_unlock(&bucket->lock);
+
+	list_for_each_entry_safe(op, next, &ended, bucket) {
+		bk_op_unstage(op);
+		bk_op_unclaim(op, BLK_STS_OK);
+		bk_op_finish(op);
+	}
+}
+
+/**
+ * bk_pit_stop - stop a point in time, for whatever reason
+ * @pit:	the point in time
+ *
+ * Who waits for it goes. What is staged is dropped; ops whose I/O is in flight
+ * end when that does, and their buffers leave the budget. It may still be
+ * published; being stopped is enough for writers to pass.
+ *
+ * Context: process; neither sleeps nor allocates.
+ */
+void bk_pit_stop(struct bk_pit *pit)
+{
+	struct bio_list holders = BIO_EMPTY_LIST;
+	unsigned int i;
+
+	/*
+	 * A full barrier: whoever finds a bucket or a list without what we
+	 * are about to take finds the flag set.
+	 */
+	if (test_and_set_bit(BK_PIT_STOPPED, &pit->flags))
+		return;
+	for (i = 0; i < ARRAY_SIZE(pit->buckets); i++)
+		bk_pit_empty_bucket(pit, &pit->buckets[i], &holders);
+	bk_holders_kick(pit->origin, &holders);
+}
+
+/**
+ * bk_pit_break - give a point in time up so that a guest goes on
+ * @pit:	the point in time
+ * @err:	why: negative errno
+ *
+ * Context: process; neither sleeps nor allocates.
+ */
+void bk_pit_break(struct bk_pit *pit, int err)
+{
+	if (bk_pit_is_stopped(pit) ||
+	    test_and_set_bit(BK_PIT_BROKEN, &pit->flags))
+		return;
+	trace_bk_break(pit->name, err);
+	bk_pit_stop(pit);
+	pit->ops->broken(pit, err);
+}
+
+/**
+ * bk_pit_kick_holders - send in again who waits for a point in time's copies
+ * @pit:	the point in time
+ *
+ * For when a waiting bio is to be failed or pushed back; others wait again.
+ */
+void bk_pit_kick_holders(struct bk_pit *pit)
+{
+	struct bio_list holders = BIO_EMPTY_LIST;
+	unsigned int i;
+	struct bk_op *op;
+
+	for (i = 0; i < ARRAY_SIZE(pit->buckets); i++) {
+		struct bk_bucket *bucket = &pit->buckets[i];
+
+		spin_lock(&bucket->lock);
+		list_for_each_entry(op, &bucket->ops, bucket)
+			bk_holders_take(op, &holders);
+		spin_unlock(&bucket->lock);
+	}
+	bk_holders_kick(pit->origin, &holders);
+}
+
+/**
+ * bk_pit_oldest - since when has data been only in memory?
+ * @pit:	the point in time
+ * @since:	set to jiffies
+ *
+ * Return: false if there is no such data.
+ */
+bool bk_pit_oldest(struct bk_pit *pit, unsigned long *since)
+{
+	struct bk_op *op;
+
+	spin_lock(&pit->lock);
+	op = list_first_entry_or_null(&pit->staged, struct bk_op, staged);
+	if (op)
+		*since = op->staged_at;
+	spin_unlock(&pit->lock);
+	return op;
+}
+
+/**
+ * bk_pit_drained - the old epoch of the cut has drained: copying may begin
+ * @pit:	the point in time
+ */
+void bk_pit_drained(struct bk_pit *pit)
+{
+	set_bit(BK_PIT_DRAINED, &pit->flags);
+	if (!bk_pit_is_stopped(pit))
+		pit->ops->kick(pit);
+}

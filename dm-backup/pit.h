@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A point in time of an origin, on its way to a destination.
+ *
+ * What it promises
+ *   It is installed by a cut (it is put into the cfg that the cut publishes) and
+ *   stays until it is taken out. Stopping it, for whatever reason, neither
+ *   sleeps nor allocates, releases whoever waits for it, and is seen by every
+ *   path: writers pass, copies under way are dropped when their I/O ends,
+ *   nothing more is asked of its owner but to release it.
+ *
+ * Its clusters are cow.h's, the copies under way are op.h's.
+ *
+ * Locks and contexts
+ *   bucket->lock  spinlock: every transition of a cluster, with pending tested
+ *                 again under it; the bucket's ops and their holders. Process
+ *                 context only. pit->lock, pool.lock, dest->lock and io_lock
+ *                 are taken inside it.
+ *   pit->lock     spinlock: staged, retry, backoff, careful. A leaf.
+ *
+ * References
+ *   A pit is held by its owner, by each cfg it is published in and by each op.
+ *   It is a user of its destination, and holds its origin's memory and its
+ *   owner. The last reference may be dropped anywhere in process context; it is
+ *   freed in the module's workqueue.
+ */
+
+#ifndef BK_PIT_H
+#define BK_PIT_H
+
+#include <linux/mempool.h>
+
+#include "copy.h"
+#include "map.h"
+#include "origin.h"
+
+#define BK_BUCKET_BITS		7
+#define BK_OPS_RESERVED		4
+
+struct bk_pit;
+
+enum bk_action {
+	BK_ACTION_REPORT,	/* the job fails */
+	BK_ACTION_IGNORE,	/* try again, later and later */
+	BK_ACTION_STOP,		/* try again when the job is resumed */
+};
+
+enum bk_cbw_policy {
+	BK_BREAK_SNAPSHOT,
+	BK_BREAK_GUEST_WRITE,
+};
+
+/**
+ * struct bk_pit_ops - what a point in time asks of its owner
+ * @claimed:	@sectors are being copied because of a guest's write
+ * @copied:	@sectors are on the destination; from any work item
+ * @error:	copying failed at @sector, reading the origin or (@write) writing
+ *		to the destination; returns what to do about a background copy
+ * @broken:	it was given up to keep a guest going; no allocation, no sleep
+ * @kick:	background copies may go on; no sleep
+ * @idle:	no background copy is in flight any more; no sleep
+ * @release:	the pit goes away
+ */
+struct bk_pit_ops {
+	void (*claimed)(struct bk_pit *pit, unsigned int sectors);
+	void (*copied)(struct bk_pit *pit, unsigned int sectors, bool guest);
+	enum bk_action (*error)(struct bk_pit *pit, bool write, sector_t sector,
+				blk_status_t status, bool guest);
+	void (*broken)(struct bk_pit *pit, int err);
+	void (*kick)(struct bk_pit *pit);
+	void (*idle)(struct bk_pit *pit);
+	void (*release)(struct bk_pit *pit);
+};
+
+struct bk_bucket {
+	spinlock_t lock;	/* ops, and transitions of their lanes' clusters */
+	struct list_head ops;
+};
+
+/**
+ * struct bk_pit_params - how to make a point in time
+ * @cluster:	sectors, a power of two
+ * @max_chunk:	sectors that one background copy may take
+ * @zeroes:	what to do with zeroes
+ * @policy:	when copying for a guest's write fails
+ * @cbw_timeout: ms that a guest's write may wait; 0: for ever
+ */
+struct bk_pit_params {
+	unsigned int cluster;
+	unsigned int max_chunk;
+	enum bk_zeroes zeroes;
+	enum bk_cbw_policy policy;
+	unsigned int cbw_timeout;
+};
+
+/**
+ * struct bk_pit - a point in time of the origin, on its way to a destination
+ * @ref:	see above
+ * @origin:	the filter
+ * @dest:	where it goes
+ * @ops:	the owner's
+ * @owner:	the owner
+ * @name:	the owner's name, for traces
+ * @flags:	BK_PIT_*
+ * @len:	sectors
+ * @shift:	log2 of sectors per cluster
+ * @lane_shift:	log2 of clusters per lane
+ * @clusters:	number of clusters
+ * @pending:	map, see above
+ * @claimed:	map, see above
+ * @todo:	clusters that are not saved
+ * @params:	as given; zeroes, policy and cbw_timeout may change
+ * @reserve:	one cluster's buffer
+ * @op_pool:	of struct bk_op
+ * @background:	background ops in flight
+ * @coming:	bytes of those that are being read
+ * @cursor:	where the next background copy is looked for
+ * @careful:	[first, end) of clusters to copy one by one after a read error
+ * @lock:	protects what follows
+ * @staged:	ops with data only in memory, oldest first
+ * @retry:	ops whose write is to be tried again
+ * @retry_work:	tries them
+ * @backoff:	ms until it does
+ * @free_work:	frees it when the last reference has gone
+ * @buckets:	ops by lane
+ */
+struct bk_pit {
+	struct kref ref;
+	struct bk_origin *origin;
+	struct bk_dest *dest;
+	const struct bk_pit_ops *ops;
+	void *owner;
+	const char *name;
+	unsigned long flags;
+
+	sector_t len;
+	unsigned int shift;
+	unsigned int lane_shift;
+	unsigned long clusters;
+	unsigned long *pending;
+	unsigned long *claimed;
+	atomic_long_t todo;
+	struct bk_pit_params params;
+	struct bk_reserve reserve;
+	mempool_t op_pool;
+
+	atomic_t background;
+	atomic64_t coming;
+	unsigned long cursor;
+	unsigned long careful[2];
+
+	spinlock_t lock;	/* all that follows but buckets */
+	struct list_head staged;
+	struct list_head retry;
+	struct delayed_work retry_work;
+	unsigned int backoff;
+	struct work_struct free_work;
+
+	struct bk_bucket buckets[1 << BK_BUCKET_BITS];
+};
+
+#define BK_PIT_DRAINED	0	/* may copy */
+#define BK_PIT_STOPPED	1	/* nobody waits for it any more */
+#define BK_PIT_BROKEN	2	/* stopped to keep a guest going */
+
+struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
+			     const struct bk_pit_params *params,
+			     const struct bk_pit_ops *ops, void *owner,
+			     const char *name, int *error);
+void bk_pit_put(struct bk_pit *pit);
+void bk_pit_stop(struct bk_pit *pit);
+void bk_pit_quit(struct bk_pit *pit);
+void bk_pit_break(struct bk_pit *pit, int err);
+void bk_pit_drained(struct bk_pit *pit);
+void bk_pit_kick_holders(struct bk_pit *pit);
+bool bk_pit_oldest(struct bk_pit *pit, unsigned long *since);
+
+static inline void bk_pit_get(struct bk_pit *pit)
+{
+	kref_get(&pit->ref);
+}
+
+/* Bytes on their way to the destination that it does not know of yet. */
+static inline u64 bk_pit_coming(struct bk_pit *pit)
+{
+	return atomic64_read(&pit->coming);
+}
+
+static inline bool bk_pit_is_stopped(const struct bk_pit *pit)
+{
+	return test_bit(BK_PIT_STOPPED, &pit->flags);
+}
+
+static inline unsigned long bk_pit_cluster(const struct bk_pit *pit,
+					   sector_t sector)
+{
+	return sector >> pit->shift;
+}
+
+#endif
