@@ -1,0 +1,582 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The backup job. The contract is in backup.h.
+ */
+
+#include "backup.h"
+#include "cfg.h"
+#include "cow.h"
+#include "module.h"
+#include "op.h"
+#include "options.h"
+#include "txn.h"
+
+#include <linux/log2.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#define BK_CLUSTER_DEFAULT	(SZ_64K >> SECTOR_SHIFT)
+#define BK_CLUSTER_MIN		(SZ_4K >> SECTOR_SHIFT)
+#define BK_CLUSTER_MAX		(SZ_64M >> SECTOR_SHIFT)
+#define BK_CHUNK_DEFAULT	(SZ_1M >> SECTOR_SHIFT)
+#define BK_WORKERS_DEFAULT	64
+
+/* How often a job that ends looks whether its destination has been closed. */
+#define BK_RELEASE_TICK_MS	100
+
+/**
+ * struct bk_backup_params - what a backup is told
+ * @job:	what every job is told
+ * @target:	MAJ:MIN or path
+ * @sync:	what is copied: all
+ * @cluster:	sectors; 0: the default, or what the destination prefers
+ * @max_chunk:	sectors of one background copy
+ * @max_workers: background copies at a time
+ * @zeroes:	enum bk_zeroes
+ * @policy:	enum bk_cbw_policy
+ * @cbw_timeout: ms
+ * @freeze:	freeze the file system around the cut
+ * @allow_larger: the destination may be longer than the origin
+ */
+struct bk_backup_params {
+	struct bk_job_params job;
+	const char *target;
+	u64 sync;
+	u64 cluster;
+	u64 max_chunk;
+	u64 max_workers;
+	u64 zeroes;
+	u64 policy;
+	u64 cbw_timeout;
+	u64 freeze;
+	u64 allow_larger;
+};
+
+/**
+ * struct bk_backup - a backup
+ * @job:	the job
+ * @params:	as given; target is the backup's own copy
+ * @cluster:	in effect, sectors
+ * @dest:	where it goes; a user until @released
+ * @notify:	kicks the job for the destination, and for the origin's resume
+ * @deferred:	waits for the origin's resume
+ * @pit:	its point in time, until @released
+ * @flushed:	the origin has been flushed, the destination is being
+ * @released:	all is let go of but the closing of @dest
+ * @release_by:	jiffies until which that is waited for
+ * @guest_sectors: copied because of guests' writes
+ */
+struct bk_backup {
+	struct bk_job job;
+	struct bk_backup_params params;
+	unsigned int cluster;
+	struct bk_dest *dest;
+	struct work_struct notify;
+	struct bk_deferred deferred;
+	struct bk_pit *pit;
+	bool flushed;
+	bool released;
+	unsigned long release_by;
+	atomic64_t guest_sectors;
+};
+
+static const char *const bk_sync_names[] = { "full", NULL };
+static const char *const bk_zeroes_names[] = {
+	[BK_ZEROES_OFF]		= "off",
+	[BK_ZEROES_ON]		= "on",
+	[BK_ZEROES_UNMAP]	= "unmap",
+	NULL
+};
+
+static const char *const bk_cbw_policy_names[] = {
+	[BK_BREAK_SNAPSHOT]	= "break_snapshot",
+	[BK_BREAK_GUEST_WRITE]	= "break_guest_write",
+	NULL
+};
+
+#define BK_FIELD(f)	offsetof(struct bk_backup_params, f)
+
+static const struct bk_option bk_backup_options[] = {
+	{ "target", BK_OPT_STRING, BK_FIELD(target), .required = true },
+	{ "sync", BK_OPT_WORD, BK_FIELD(sync), .words = bk_sync_names,
+	  .required = true },
+	{ "cluster", BK_OPT_POWER2, BK_FIELD(cluster),
+	  .min = BK_CLUSTER_MIN, .max = BK_CLUSTER_MAX },
+	{ "max_chunk", BK_OPT_NUMBER, BK_FIELD(max_chunk),
+	  .min = BK_CLUSTER_MIN, .max = BK_CLUSTER_MAX },
+	{ "max_workers", BK_OPT_NUMBER, BK_FIELD(max_workers),
+	  .min = 1, .max = INT_MAX },
+	{ "speed", BK_OPT_NUMBER, BK_FIELD(job.speed), .max = S64_MAX },
+	{ "detect_zeroes", BK_OPT_WORD, BK_FIELD(zeroes),
+	  .words = bk_zeroes_names },
+	{ "on_source_error", BK_OPT_WORD, BK_FIELD(job.on_error[0]),
+	  .words = bk_policy_names },
+	{ "on_target_error", BK_OPT_WORD, BK_FIELD(job.on_error[1]),
+	  .words = bk_policy_names },
+	{ "on_cbw_error", BK_OPT_WORD, BK_FIELD(policy),
+	  .words = bk_cbw_policy_names },
+	{ "cbw_timeout", BK_OPT_NUMBER, BK_FIELD(cbw_timeout),
+	  .max = 1ULL << 31 },
+	{ "auto_finalize", BK_OPT_BOOL, BK_FIELD(job.auto_finalize) },
+	{ "auto_dismiss", BK_OPT_BOOL, BK_FIELD(job.auto_dismiss) },
+	{ "freeze", BK_OPT_BOOL, BK_FIELD(freeze) },
+	{ "allow_larger", BK_OPT_BOOL, BK_FIELD(allow_larger) },
+};
+
+static struct bk_backup *bk_backup_of(struct bk_job *job)
+{
+	return container_of(job, struct bk_backup, job);
+}
+
+static struct bk_backup *bk_pit_backup(struct bk_pit *pit)
+{
+	return pit->owner;
+}
+
+/*----------------------------------------------------------------*/
+/* What the point in time asks */
+
+static void bk_backup_claimed(struct bk_pit *pit, unsigned int sectors)
+{
+	struct bk_backup *b = bk_pit_backup(pit);
+
+	atomic64_add(sectors, &b->guest_sectors);
+	atomic64_add((u64)sectors << SECTOR_SHIFT, &pit->origin->guest_bytes);
+	/* Guests' copies are not limited, but the background pays for them. */
+	if (READ_ONCE(b->job.rate.speed))
+		bk_job_charge(&b->job, sectors);
+}
+
+static void bk_backup_copied(struct bk_pit *pit, unsigned int sectors,
+			     bool guest)
+{
+	struct bk_backup *b = bk_pit_backup(pit);
+
+	atomic64_add(sectors, &b->job.done);
+	if (!atomic_long_read(&pit->todo))
+		bk_job_kick(&b->job);
+}
+
+static enum bk_action bk_backup_error(struct bk_pit *pit, bool write,
+				      sector_t sector, blk_status_t status,
+				      bool guest)
+{
+	return bk_job_error(&bk_pit_backup(pit)->job, write, sector, status,
+			    guest);
+}
+
+static void bk_backup_broken(struct bk_pit *pit, int err)
+{
+	bk_job_broken(&bk_pit_backup(pit)->job, err);
+}
+
+static void bk_backup_kick(struct bk_pit *pit)
+{
+	bk_job_kick_copy(&bk_pit_backup(pit)->job);
+}
+
+static void bk_backup_idle(struct bk_pit *pit)
+{
+	struct bk_job *job = &bk_pit_backup(pit)->job;
+
+	if (READ_ONCE(job->user_paused))
+		bk_job_kick(job);
+}
+
+static void bk_backup_pit_release(struct bk_pit *pit)
+{
+	bk_job_put(&bk_pit_backup(pit)->job);
+}
+
+static const struct bk_pit_ops bk_backup_pit_ops = {
+	.claimed	= bk_backup_claimed,
+	.copied		= bk_backup_copied,
+	.error		= bk_backup_error,
+	.broken		= bk_backup_broken,
+	.kick		= bk_backup_kick,
+	.idle		= bk_backup_idle,
+	.release	= bk_backup_pit_release,
+};
+
+/*----------------------------------------------------------------*/
+/* Preparing */
+
+static int bk_backup_say_open(struct bk_backup *b, int err)
+{
+	const char *why = "can't be opened";
+
+	switch (err) {
+	case -EBUSY:
+		why = "is in use";
+		break;
+	case -EACCES:
+	case -EROFS:
+	case -EPERM:
+		why = "is read-only";
+		break;
+	case -ENXIO:
+	case -ENODEV:
+	case -ENOENT:
+		why = "does not exist";
+		break;
+	case -ENOTBLK:
+		why = "is not a block device";
+		break;
+	}
+	return bk_job_say(&b->job, err, "destination %.64s %s",
+			  b->params.target, why);
+}
+
+/* Do two block devices share sectors of one disk? */
+static bool bk_bdevs_overlap(struct block_device *x, struct block_device *y)
+{
+	sector_t xs = get_start_sect(x), ys = get_start_sect(y);
+
+	return x->bd_disk == y->bd_disk && xs < ys + bdev_nr_sectors(y) &&
+	       ys < xs + bdev_nr_sectors(x);
+}
+
+/* Can @d take what is on @o? Under bk_cut_mutex, which keeps @o open. */
+static int bk_backup_check_dest(struct bk_backup *b, struct block_device *o,
+				struct block_device *d)
+{
+	struct bk_origin *origin = b->job.origin;
+	unsigned int block = bdev_logical_block_size(d);
+	sector_t have = bdev_nr_sectors(d);
+	const char *name = b->params.target;
+
+	if (d->bd_disk == dm_disk(origin->md))
+		return bk_job_say(&b->job, -EINVAL,
+				  "destination %.64s is the filter itself",
+				  name);
+	if (bk_bdevs_overlap(o, d))
+		return bk_job_say(&b->job, -EINVAL,
+				  "destination %.64s is the origin, or a part of it",
+				  name);
+	if (bdev_is_zoned(d))
+		return bk_job_say(&b->job, -EINVAL,
+				  "destination %.64s is zoned", name);
+	if (have < origin->len || (have > origin->len &&
+				   !b->params.allow_larger))
+		return bk_job_say(&b->job, -ENOSPC,
+				  "destination %.64s has %llu sectors, the origin %llu",
+				  name, (unsigned long long)have,
+				  (unsigned long long)origin->len);
+	if (origin->len & ((block >> SECTOR_SHIFT) - 1))
+		return bk_job_say(&b->job, -EINVAL,
+				  "the origin's length is no multiple of destination %.64s's block of %u bytes",
+				  name, block);
+	return 0;
+}
+
+/* The smallest cluster that suits both devices, in sectors. */
+static unsigned int bk_backup_natural(struct block_device *o,
+				      struct block_device *d)
+{
+	unsigned int bytes = max3(bdev_logical_block_size(o),
+				  bdev_logical_block_size(d),
+				  bdev_physical_block_size(d));
+	unsigned int min = bdev_io_min(d);
+	unsigned int opt = bdev_io_opt(d);
+
+	if (is_power_of_2(min))
+		bytes = max(bytes, min);
+	if (is_power_of_2(opt))
+		bytes = max(bytes, opt);
+	return min_t(unsigned int, bytes, SZ_64M) >> SECTOR_SHIFT;
+}
+
+static int bk_backup_check(struct bk_backup *b)
+{
+	struct bk_origin *origin = b->job.origin;
+	struct block_device *d = b->dest->bdev.bdev;
+	struct bk_instance *in;
+	int r;
+
+	mutex_lock(&bk_cut_mutex);
+	if (origin->dead) {
+		r = bk_job_say(&b->job, -ENODEV, "the filter is going away");
+	} else {
+		in = list_first_entry(&origin->instances, struct bk_instance,
+				      list);
+		r = bk_backup_check_dest(b, in->dev->bdev, d);
+		b->cluster = max_t(unsigned int,
+				   b->params.cluster ?: BK_CLUSTER_DEFAULT,
+				   bk_backup_natural(in->dev->bdev, d));
+	}
+	mutex_unlock(&bk_cut_mutex);
+	return r;
+}
+
+static int bk_backup_make_pit(struct bk_backup *b)
+{
+	struct bk_pit_params params = {
+		.cluster	= b->cluster,
+		.max_chunk	= max_t(u64, b->params.max_chunk, b->cluster),
+		.zeroes		= b->params.zeroes,
+		.policy		= b->params.policy,
+		.cbw_timeout	= b->params.cbw_timeout,
+	};
+	int err;
+
+	b->pit = bk_pit_create(b->job.origin, b->dest, &params,
+			       &bk_backup_pit_ops, b, b->job.id, &err);
+	if (b->pit) {
+		bk_job_get(&b->job);	/* dropped by bk_backup_pit_release() */
+		return 0;
+	}
+	switch (err) {
+	case -ENOSPC:
+		return bk_job_say(&b->job, err,
+				  "the filter's buffer has no room for two clusters of %u sectors",
+				  b->cluster);
+	case -EFBIG:
+		return bk_job_say(&b->job, err,
+				  "clusters of %u sectors are too many",
+				  b->cluster);
+	default:
+		return bk_job_say(&b->job, err, "out of memory");
+	}
+}
+
+static int bk_backup_prepare(struct bk_job *job)
+{
+	struct bk_backup *b = bk_backup_of(job);
+	int r;
+
+	if (!b->dest)
+		b->dest = bk_dest_open(b->params.target, job->origin->wait_wq,
+				       &b->notify);
+	if (!b->dest)
+		return bk_job_say(job, -ENOMEM, "out of memory");
+	if (bk_dest_busy(b->dest))
+		return -EINPROGRESS;
+	if (b->dest->error)
+		return bk_backup_say_open(b, b->dest->error);
+	r = bk_backup_check(b);
+	return r ?: bk_backup_make_pit(b);
+}
+
+static void bk_backup_install(struct bk_job *job, struct bk_cfg *cfg)
+{
+	bk_cfg_add_pit(cfg, bk_backup_of(job)->pit);
+}
+
+/*----------------------------------------------------------------*/
+/* Running */
+
+static int bk_backup_copy(struct bk_job *job)
+{
+	struct bk_backup *b = bk_backup_of(job);
+	struct bk_pit *pit = b->pit;
+	unsigned int max = pit->params.max_chunk;
+	int flight = atomic_read(&pit->background);
+
+	if (flight >= b->params.max_workers)
+		return -EBUSY;
+	/* Guests first: both to the budget and to the destination. */
+	if (bk_pool_defer_background(&job->origin->pool))
+		return -EBUSY;
+	if (!bk_dest_has_room(pit->dest, bk_pit_coming(pit)))
+		return -EBUSY;
+	return bk_cow_copy_next(pit, max);
+}
+
+static bool bk_backup_is_idle(struct bk_job *job)
+{
+	return !atomic_read(&bk_backup_of(job)->pit->background);
+}
+
+static bool bk_backup_is_complete(struct bk_job *job)
+{
+	return !atomic_long_read(&bk_backup_of(job)->pit->todo);
+}
+
+static void bk_backup_resumed(struct bk_job *job)
+{
+	struct bk_backup *b = bk_backup_of(job);
+
+	if (b->pit)
+		bk_pit_retry(b->pit);
+}
+
+/*----------------------------------------------------------------*/
+/* Ending */
+
+static int bk_backup_flush_origin(struct bk_backup *b)
+{
+	struct bk_origin *origin = b->job.origin;
+	struct block_device *bdev;
+	int r;
+
+	bdev = bk_origin_io_begin(origin, &b->deferred);
+	if (!bdev)
+		return -EINPROGRESS;
+	r = blkdev_issue_flush(bdev);
+	bk_origin_io_end(origin);
+	if (r)
+		return bk_job_say(&b->job, r, "flushing the origin failed");
+	return 0;
+}
+
+static int bk_backup_settle(struct bk_job *job)
+{
+	struct bk_backup *b = bk_backup_of(job);
+	int r;
+
+	if (!b->flushed) {
+		r = bk_backup_flush_origin(b);
+		if (r)
+			return r;
+		b->flushed = true;
+		bk_dest_flush(b->dest);
+	}
+	if (bk_dest_busy(b->dest))
+		return -EINPROGRESS;
+	if (b->dest->error)
+		return bk_job_say(job, b->dest->error,
+				  "flushing destination %.64s failed",
+				  b->params.target);
+	return 0;
+}
+
+static void bk_backup_abort(struct bk_job *job)
+{
+	struct bk_backup *b = bk_backup_of(job);
+
+	if (b->pit && !b->released)
+		bk_pit_stop(b->pit);
+}
+
+static void bk_backup_let_go(struct bk_backup *b)
+{
+	struct bk_origin *origin = b->job.origin;
+
+	b->released = true;
+	b->release_by = jiffies + msecs_to_jiffies(BK_RELEASE_MS);
+	bk_origin_io_cancel(origin, &b->deferred);
+	if (b->pit) {
+		bk_pit_stop(b->pit);
+		bk_pit_quit(b->pit);
+		bk_cfg_remove_pit(origin, b->pit);
+		bk_pit_put(b->pit);
+		b->pit = NULL;
+	}
+	if (b->dest)
+		bk_dest_put(b->dest);
+}
+
+static int bk_backup_release(struct bk_job *job, bool hurry)
+{
+	struct bk_backup *b = bk_backup_of(job);
+
+	if (!b->released)
+		bk_backup_let_go(b);
+	if (b->dest) {
+		if (!bk_dest_closed(b->dest) && !hurry &&
+		    time_before(jiffies, b->release_by)) {
+			bk_job_wake_in(job, BK_RELEASE_TICK_MS);
+			return -EINPROGRESS;
+		}
+		bk_dest_forget(b->dest);
+		b->dest = NULL;
+	}
+	/* Nobody queues it any more. */
+	cancel_work_sync(&b->notify);
+	return 0;
+}
+
+static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
+{
+	struct bk_backup *b = bk_backup_of(job);
+
+	return scnprintf(buf, size,
+			 " target=%s sync=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%llu guest_copied=%llu",
+			 b->params.target, bk_sync_names[b->params.sync],
+			 b->cluster, b->params.max_chunk,
+			 b->params.max_workers,
+			 bk_zeroes_names[b->params.zeroes],
+			 bk_cbw_policy_names[b->params.policy],
+			 b->params.cbw_timeout,
+			 (unsigned long long)atomic64_read(&b->guest_sectors));
+}
+
+static void bk_backup_free(struct bk_job *job)
+{
+	struct bk_backup *b = bk_backup_of(job);
+
+	kfree(b->params.target);
+	kfree(b);
+}
+
+static const struct bk_job_type bk_backup_type = {
+	.name		= "backup",
+	.prepare	= bk_backup_prepare,
+	.install	= bk_backup_install,
+	.copy		= bk_backup_copy,
+	.is_idle	= bk_backup_is_idle,
+	.is_complete	= bk_backup_is_complete,
+	.resumed	= bk_backup_resumed,
+	.settle		= bk_backup_settle,
+	.abort		= bk_backup_abort,
+	.release	= bk_backup_release,
+	.show		= bk_backup_show,
+	.free		= bk_backup_free,
+};
+
+/*----------------------------------------------------------------*/
+
+static void bk_backup_notify(struct work_struct *work)
+{
+	bk_job_kick(&container_of(work, struct bk_backup, notify)->job);
+}
+
+/**
+ * bk_backup_create - make a backup job from a message's options
+ * @origin:	the filter; its lock is held
+ * @id:		the job's id, checked
+ * @argc:	number of options
+ * @argv:	key=value
+ * @freeze:	set to whether the file system is to be frozen for the cut
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * Context: process, may sleep, not for I/O.
+ * Return: the job, with a reference, or an error pointer.
+ */
+struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
+				unsigned int argc, char **argv, bool *freeze,
+				char *error, size_t size)
+{
+	struct bk_backup_params params = {
+		.job		= bk_job_defaults,
+		.max_chunk	= BK_CHUNK_DEFAULT,
+		.max_workers	= BK_WORKERS_DEFAULT,
+		.cbw_timeout	= origin->cbw_timeout,
+	};
+	struct bk_backup *b;
+	u64 given;
+	int r;
+
+	r = bk_options_parse(bk_backup_options, ARRAY_SIZE(bk_backup_options),
+			     &params, argc, argv, &given, error, size);
+	if (r)
+		return ERR_PTR(r);
+
+	b = kzalloc(sizeof(*b), GFP_NOIO);
+	params.target = kstrdup(params.target, GFP_NOIO);
+	if (!b || !params.target) {
+		kfree(b);
+		kfree(params.target);
+		strscpy(error, "out of memory", size);
+		return ERR_PTR(-ENOMEM);
+	}
+	bk_job_init(&b->job, origin, &bk_backup_type, id, &params.job);
+	b->params = params;
+	INIT_WORK(&b->notify, bk_backup_notify);
+	INIT_LIST_HEAD(&b->deferred.list);
+	b->deferred.work = &b->notify;
+	b->deferred.wq = origin->wait_wq;
+	*freeze = params.freeze;
+	return &b->job;
+}
