@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Device-mapper glue: the targets "backup" and "backup-pass".
+ *
+ * Hooks, what they do, and the lock of dm's they run under
+ *   ctr           type_lock   parse, open the origin, find or make the filter
+ *   preresume     suspend_lock a length that changed is taken over; never fails
+ *   resume        suspend_lock the instance goes live
+ *   presuspend    suspend_lock noflush: push waiting bios back; flush: bound
+ *                             what they may wait. Copy-before-write goes on
+ *   presuspend_undo           undo that
+ *   postsuspend   suspend_lock wait for own I/O on the origin, forget it
+ *   dtr           none        the last instance shuts the filter down
+ *   message       SRCU        message.c
+ *   map, end_io   SRCU / irq  io.c
+ *
+ * "backup" is immutable: LVM and others can't replace its table with one of
+ * their own without noticing. "backup-pass", a plain pass-through, is a
+ * wildcard: only it may replace a backup table, and it may be replaced by
+ * anything. So detaching is two steps.
+ */
+
+#include "backup.h"
+#include "cfg.h"
+#include "io.h"
+#include "job.h"
+#include "message.h"
+#include "module.h"
+#include "op.h"
+#include "options.h"
+#include "origin.h"
+
+#include <linux/module.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+#define BK_BUDGET_DEFAULT	(SZ_64M >> SECTOR_SHIFT)
+#define BK_BUDGET_MIN		(SZ_128K >> SECTOR_SHIFT)
+#define BK_BUDGET_MAX		(SZ_1G >> SECTOR_SHIFT)
+#define BK_CBW_TIMEOUT_DEFAULT	45000
+
+/* What a bio may wait after a flush suspend has begun. */
+#define BK_SUSPEND_MS		3000
+
+/* First word of the status line. */
+#define BK_STATUS_FORMAT	1
+
+struct workqueue_struct *bk_wq;
+
+/*----------------------------------------------------------------*/
+/* Constructor */
+
+/**
+ * struct bk_features - what a table may say
+ * @buffer:	byte budget, sectors
+ * @cbw_timeout: default for jobs, ms
+ * @discard:	enum bk_discard
+ */
+struct bk_features {
+	u64 buffer;
+	u64 cbw_timeout;
+	u64 discard;
+};
+
+static const char *const bk_discard_names[] = {
+	[BK_DISCARD_AUTO]	= "auto",
+	[BK_DISCARD_COPY]	= "copy",
+	[BK_DISCARD_SKIP]	= "skip",
+	NULL
+};
+
+static const struct bk_option bk_feature_options[] = {
+	{ "buffer", BK_OPT_NUMBER, offsetof(struct bk_features, buffer),
+	  .min = BK_BUDGET_MIN, .max = BK_BUDGET_MAX },
+	{ "cbw_timeout", BK_OPT_NUMBER,
+	  offsetof(struct bk_features, cbw_timeout), .max = 1ULL << 31 },
+	{ "discard", BK_OPT_WORD, offsetof(struct bk_features, discard),
+	  .words = bk_discard_names },
+};
+
+/* dm shows ti->error, which must stay when the instance has gone. */
+static void bk_ctr_error(struct dm_target *ti, const char *error)
+{
+	static char text[BK_ERROR_LEN];
+
+	/* under type_lock of one device, not of all: a garbled word at worst */
+	strscpy(text, error, sizeof(text));
+	ti->error = text;
+}
+
+/* "<#words> [<name> <value>]..." */
+static int bk_ctr_features(struct bk_instance *in, unsigned int argc,
+			   char **argv)
+{
+	struct bk_features f = {
+		.buffer = BK_BUDGET_DEFAULT,
+		.cbw_timeout = BK_CBW_TIMEOUT_DEFAULT,
+	};
+	char error[BK_ERROR_LEN];
+	unsigned int words;
+	u64 given;
+	int r = 0;
+
+	if (argc) {
+		if (kstrtouint(argv[0], 10, &words) || words != argc - 1) {
+			in->ti->error = "Number of feature words is wrong";
+			return -EINVAL;
+		}
+		r = bk_options_parse_pairs(bk_feature_options,
+					   ARRAY_SIZE(bk_feature_options), &f,
+					   words, argv + 1, &given, error,
+					   sizeof(error));
+	}
+	if (r) {
+		bk_ctr_error(in->ti, error);
+		return r;
+	}
+	in->budget = f.buffer << SECTOR_SHIFT;
+	in->cbw_timeout = f.cbw_timeout;
+	in->discard = f.discard;
+	return 0;
+}
+
+static int bk_ctr_origin(struct bk_instance *in, const char *name)
+{
+	struct dm_target *ti = in->ti;
+
+	if (dm_get_device(ti, name, dm_table_get_mode(ti->table), &in->dev)) {
+		ti->error = "Origin can't be opened";
+		return -ENODEV;
+	}
+	if (bdev_is_zoned(in->dev->bdev)) {
+		ti->error = "Zoned origins are not supported";
+		return -EINVAL;
+	}
+	if (ti->len > bdev_nr_sectors(in->dev->bdev)) {
+		ti->error = "Origin is shorter than the target";
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* What both targets ask of dm: all bios, once, with the origin's limits. */
+static void bk_ctr_bios(struct dm_target *ti)
+{
+	ti->num_flush_bios = 1;
+	ti->num_discard_bios = 1;
+	ti->num_secure_erase_bios = 1;
+	ti->num_write_zeroes_bios = 1;
+}
+
+static const struct bk_origin_ops bk_origin_callbacks;
+
+static int bk_backup_ctr(struct dm_target *ti, unsigned int argc, char **argv)
+{
+	struct bk_instance *in;
+	int r;
+
+	if (!argc) {
+		ti->error = "Origin is missing";
+		return -EINVAL;
+	}
+	if (ti->begin) {
+		ti->error = "Target must begin at sector 0";
+		return -EINVAL;
+	}
+	in = kzalloc(sizeof(*in), GFP_KERNEL);
+	if (!in) {
+		ti->error = "Out of memory";
+		return -ENOMEM;
+	}
+	in->ti = ti;
+	r = bk_ctr_features(in, argc - 1, argv + 1);
+	if (!r)
+		r = bk_ctr_origin(in, argv[0]);
+	if (!r)
+		r = bk_origin_attach(in, &bk_origin_callbacks);
+	if (r)
+		goto out;
+
+	bk_ctr_bios(ti);
+	/* A caching device may take the origin's place (a pivot): lose no flush. */
+	ti->flush_supported = true;
+	ti->accounts_remapped_io = true;
+	ti->per_io_data_size = sizeof(struct bk_bio);
+	ti->private = in;
+	return 0;
+
+out:
+	if (in->dev)
+		dm_put_device(ti, in->dev);
+	kfree(in);
+	return r;
+}
+
+static void bk_backup_dtr(struct dm_target *ti)
+{
+	struct bk_instance *in = ti->private;
+
+	bk_origin_detach(in);
+	dm_put_device(ti, in->dev);
+	kfree(in);
+}
+
+/*----------------------------------------------------------------*/
+/* Suspend and resume */
+
+/*
+ * Jobs that came in between the load of this table and its resume were checked
+ * against the old length.
+ */
+static int bk_backup_preresume(struct dm_target *ti)
+{
+	struct bk_instance *in = ti->private;
+	struct bk_origin *origin = in->origin;
+
+	if (ti->len == origin->len)
+		return 0;
+	bk_jobs_break(origin, -EINVAL, "the length of the device has changed");
+	origin->len = ti->len;
+	return 0;
+}
+
+static void bk_backup_resume(struct dm_target *ti)
+{
+	struct bk_instance *in = ti->private;
+
+	bk_io_unhurry(in);
+	bk_origin_resume(in);
+}
+
+static void bk_backup_presuspend(struct dm_target *ti)
+{
+	struct bk_instance *in = ti->private;
+
+	if (dm_noflush_suspending(ti))
+		bk_io_push_back(in);
+	else
+		bk_io_hurry(in, BK_SUSPEND_MS);
+}
+
+static void bk_backup_presuspend_undo(struct dm_target *ti)
+{
+	bk_io_unhurry(ti->private);
+}
+
+static void bk_backup_postsuspend(struct dm_target *ti)
+{
+	bk_origin_quiesce(ti->private);
+}
+
+/*----------------------------------------------------------------*/
+/* Status */
+
+static void bk_status_info(struct bk_instance *in, char *result,
+			   unsigned int maxlen)
+{
+	struct bk_origin *origin = in->origin;
+	unsigned int count, longest, jobs = 0;
+	struct bk_job *job;
+	size_t sz = 0;
+	u64 total;
+
+	spin_lock(&origin->held.lock);
+	count = origin->held.count;
+	longest = origin->held.longest_ms;
+	total = origin->held.total;
+	spin_unlock(&origin->held.lock);
+
+	DMEMIT("%u %s %llu/%llu %u %u 0", BK_STATUS_FORMAT,
+	       dm_table_get_mode(in->ti->table) & BK_MODE_WRITE ? "rw" : "ro",
+	       (u64)READ_ONCE(origin->pool.used) >> SECTOR_SHIFT,
+	       (u64)READ_ONCE(origin->pool.limit) >> SECTOR_SHIFT,
+	       count, longest);
+
+	mutex_lock(&origin->lock);
+	list_for_each_entry(job, &origin->jobs, list)
+		jobs++;
+	DMEMIT(" %u", jobs);
+	list_for_each_entry(job, &origin->jobs, list) {
+		DMEMIT(" ");
+		sz += bk_job_status(job, result + min_t(size_t, sz, maxlen),
+				    maxlen - min_t(size_t, sz, maxlen));
+	}
+	mutex_unlock(&origin->lock);
+
+	DMEMIT(" 3 guest_copied %llu held_total %llu discards_skipped %llu",
+	       (u64)atomic64_read(&origin->guest_bytes) >> SECTOR_SHIFT, total,
+	       (u64)atomic64_read(&origin->discards_skipped) >> SECTOR_SHIFT);
+}
+
+/* The features that are not at their defaults, so that the table round-trips. */
+static void bk_status_table(struct bk_instance *in, char *result,
+			    unsigned int maxlen)
+{
+	bool buffer = in->budget != (size_t)BK_BUDGET_DEFAULT << SECTOR_SHIFT;
+	bool timeout = in->cbw_timeout != BK_CBW_TIMEOUT_DEFAULT;
+	bool discard = in->discard != BK_DISCARD_AUTO;
+	unsigned int words = 2 * (buffer + timeout + discard);
+	size_t sz = 0;
+
+	DMEMIT("%s", in->dev->name);
+	if (words)
+		DMEMIT(" %u", words);
+	if (buffer)
+		DMEMIT(" buffer %zu", in->budget >> SECTOR_SHIFT);
+	if (timeout)
+		DMEMIT(" cbw_timeout %u", in->cbw_timeout);
+	if (discard)
+		DMEMIT(" discard %s", bk_discard_names[in->discard]);
+}
+
+static void bk_backup_status(struct dm_target *ti, status_type_t type,
+			     unsigned int status_flags, char *result,
+			     unsigned int maxlen)
+{
+	struct bk_instance *in = ti->private;
+	size_t sz = 0;
+
+	switch (type) {
+	case STATUSTYPE_INFO:
+		bk_status_info(in, result, maxlen);
+		break;
+	case STATUSTYPE_TABLE:
+		bk_status_table(in, result, maxlen);
+		break;
+	case STATUSTYPE_IMA:
+		DMEMIT_TARGET_NAME_VERSION(ti->type);
+		DMEMIT(",origin=%s,buffer=%zu,cbw_timeout=%u,discard=%s;",
+		       in->dev->name, in->budget >> SECTOR_SHIFT,
+		       in->cbw_timeout, bk_discard_names[in->discard]);
+		break;
+	}
+}
+
+static int bk_backup_message(struct dm_target *ti, unsigned int argc,
+			     char **argv, char *result, unsigned int maxlen)
+{
+	struct bk_instance *in = ti->private;
+
+	return bk_message(in->origin, argc, argv, result, maxlen);
+}
+
+static int bk_backup_iterate(struct dm_target *ti,
+			     iterate_devices_callout_fn fn, void *data)
+{
+	struct bk_instance *in = ti->private;
+
+	return fn(ti, in->dev, 0, ti->len, data);
+}
+
+static struct target_type bk_backup_target = {
+	.name		= "backup",
+	.version	= { 1, 0, 0 },
+	.features	= DM_TARGET_SINGLETON | DM_TARGET_IMMUTABLE |
+			  DM_TARGET_NOWAIT | DM_TARGET_PASSES_CRYPTO |
+			  DM_TARGET_PASSES_INTEGRITY | DM_TARGET_ATOMIC_WRITES,
+	.module		= THIS_MODULE,
+	.ctr		= bk_backup_ctr,
+	.dtr		= bk_backup_dtr,
+	.map		= bk_io_map,
+	.end_io		= bk_io_end,
+	.presuspend	= bk_backup_presuspend,
+	.presuspend_undo = bk_backup_presuspend_undo,
+	.postsuspend	= bk_backup_postsuspend,
+	.preresume	= bk_backup_preresume,
+	.resume		= bk_backup_resume,
+	.status		= bk_backup_status,
+	.message	= bk_backup_message,
+	.iterate_devices = bk_backup_iterate,
+};
+
+/*----------------------------------------------------------------*/
+/* The pass-through twin */
+
+static int bk_pass_ctr(struct dm_target *ti, unsigned int argc, char **argv)
+{
+	struct dm_dev *dev;
+
+	if (argc != 1) {
+		ti->error = "One argument is required: the device";
+		return -EINVAL;
+	}
+	if (ti->begin) {
+		ti->error = "Target must begin at sector 0";
+		return -EINVAL;
+	}
+	if (dm_get_device(ti, argv[0], dm_table_get_mode(ti->table), &dev)) {
+		ti->error = "Device can't be opened";
+		return -ENODEV;
+	}
+	bk_ctr_bios(ti);
+	ti->private = dev;
+	return 0;
+}
+
+static void bk_pass_dtr(struct dm_target *ti)
+{
+	dm_put_device(ti, ti->private);
+}
+
+static int bk_pass_map(struct dm_target *ti, struct bio *bio)
+{
+	struct dm_dev *dev = ti->private;
+
+	bio_set_dev(bio, dev->bdev);
+	return DM_MAPIO_REMAPPED;
+}
+
+static void bk_pass_status(struct dm_target *ti, status_type_t type,
+			   unsigned int status_flags, char *result,
+			   unsigned int maxlen)
+{
+	struct dm_dev *dev = ti->private;
+	size_t sz = 0;
+
+	switch (type) {
+	case STATUSTYPE_INFO:
+		result[0] = '\0';
+		break;
+	case STATUSTYPE_TABLE:
+		DMEMIT("%s", dev->name);
+		break;
+	case STATUSTYPE_IMA:
+		DMEMIT_TARGET_NAME_VERSION(ti->type);
+		DMEMIT(",device=%s;", dev->name);
+		break;
+	}
+}
+
+static int bk_pass_iterate(struct dm_target *ti, iterate_devices_callout_fn fn,
+			   void *data)
+{
+	return fn(ti, ti->private, 0, ti->len, data);
+}
+
+static struct target_type bk_pass_target = {
+	.name		= "backup-pass",
+	.version	= { 1, 0, 0 },
+	.features	= DM_TARGET_SINGLETON | DM_TARGET_WILDCARD |
+			  DM_TARGET_NOWAIT | DM_TARGET_PASSES_CRYPTO |
+			  DM_TARGET_PASSES_INTEGRITY | DM_TARGET_ATOMIC_WRITES,
+	.module		= THIS_MODULE,
+	.ctr		= bk_pass_ctr,
+	.dtr		= bk_pass_dtr,
+	.map		= bk_pass_map,
+	.status		= bk_pass_status,
+	.iterate_devices = bk_pass_iterate,
+};
+
+/*----------------------------------------------------------------*/
+/* What the filter object asks of the rooms above it */
+
+static void bk_origin_drained(struct bk_gate *gate)
+{
+	bk_io_drained(gate);
+}
+
+/* The budget may have room for background copies again. */
+static void bk_origin_kick(struct bk_pool *pool)
+{
+	struct bk_origin *origin = container_of(pool, struct bk_origin, pool);
+	struct bk_cfg *cfg;
+	unsigned int i;
+
+	rcu_read_lock();
+	cfg = rcu_dereference(origin->gate.cfg);
+	for (i = 0; i < cfg->nr_pits; i++)
+		if (!bk_pit_is_stopped(cfg->pits[i]))
+			cfg->pits[i]->ops->kick(cfg->pits[i]);
+	rcu_read_unlock();
+}
+
+static void bk_origin_end(struct bk_origin *origin)
+{
+	bk_jobs_shutdown(origin);
+	bk_io_exit(origin);
+}
+
+static const struct bk_origin_ops bk_origin_callbacks = {
+	.gate = {
+		.drained	= bk_origin_drained,
+		.release	= bk_cfg_release,
+	},
+	.init		= bk_io_init,
+	.kick		= bk_origin_kick,
+	.shutdown	= bk_origin_end,
+	.has_jobs	= bk_jobs_exist,
+};
+
+/*----------------------------------------------------------------*/
+
+static int __init bk_module_init(void)
+{
+	int r;
+
+	bk_wq = alloc_workqueue("dm_backup", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	if (!bk_wq)
+		return -ENOMEM;
+	r = bk_op_init();
+	if (r)
+		goto out_wq;
+	r = dm_register_target(&bk_backup_target);
+	if (r)
+		goto out_op;
+	r = dm_register_target(&bk_pass_target);
+	if (r)
+		goto out_backup;
+	return 0;
+
+out_backup:
+	dm_unregister_target(&bk_backup_target);
+out_op:
+	bk_op_exit();
+out_wq:
+	destroy_workqueue(bk_wq);
+	return r;
+}
+
+static void __exit bk_module_exit(void)
+{
+	dm_unregister_target(&bk_pass_target);
+	dm_unregister_target(&bk_backup_target);
+	rcu_barrier();		/* what is still to be queued after a grace period */
+	destroy_workqueue(bk_wq);
+	bk_op_exit();
+}
+
+module_init(bk_module_init);
+module_exit(bk_module_exit);
+
+MODULE_DESCRIPTION("device-mapper target for live backups of block devices");
+MODULE_AUTHOR("The dm-backup developers");
+MODULE_LICENSE("GPL");
+MODULE_ALIAS("dm-backup");
+MODULE_ALIAS("dm-backup-pass");
