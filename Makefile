@@ -18,8 +18,12 @@ module_src := $(wildcard dm-backup/*.[ch]) dm-backup/Kbuild
 build := build/$(KVER)
 module := $(build)/dm_backup.ko
 
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g
+warnings := -Wall -Wextra -Wshadow -Wformat=2
+
 .PHONY: all
-all: module
+all: module utility
 
 # --- the module ---------------------------------------------------------------
 # Built in a directory of links per kernel, so that several can be built.
@@ -41,6 +45,27 @@ modules: deps
 	@for k in $(KERNELS); do \
 		$(MAKE) --no-print-directory KVER=$$(tests/vm/kver $$k) module > build/module-$$k.log 2>&1 || \
 			{ cat build/module-$$k.log; exit 1; }; done
+
+# The same for the sanitizer kernel, which is built first if need be.
+.PHONY: module-uml
+module-uml: deps
+	@uml=$$(tests/vm/uml-build) && $(MAKE) --no-print-directory \
+		KVER=$$(ls $$uml/modules/lib/modules) KERNELDIR=$$uml/build \
+		KBUILD_ARGS=ARCH=um module > build/module-uml.log 2>&1 || \
+			{ cat build/module-uml.log; exit 1; }
+
+# --- the utility --------------------------------------------------------------
+.PHONY: utility
+utility: build/dmbackup
+
+build/dmbackup: $(wildcard userspace/*.[ch])
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -I/usr/include/libsmartcols $(CPPFLAGS) \
+		-o $@ userspace/*.c $(LDFLAGS) -ldevmapper -lsmartcols -lblkid -lmount
+
+build/torture: $(wildcard tests/torture/*.[ch])
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -o $@ tests/torture/*.c -lpthread
 
 # --- what tests need ----------------------------------------------------------
 .PHONY: deps

@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * torture: is what a backup copies one instant of what was written?
+ *
+ * Threads write, zero and discard all over a filter, each sector of what they
+ * write saying who wrote it when and where. Meanwhile full backups are made,
+ * one after the other; after each, the destination must be one instant of the
+ * history (history.h), at a moment when the backup could have made its cut, and
+ * the filter must hold what was written last.
+ *
+ * Prints TAP. The seed decides what is written where; how threads meet is up to
+ * the machine.
+ */
+
+#include "history.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_IO_SECTORS	256u
+
+static struct {
+	const char *filter;		/* dm name */
+	const char *dest;
+	unsigned int seconds;
+	unsigned int threads;
+	unsigned int zeroes;		/* of 1000 operations */
+	unsigned int discards;
+	unsigned int pace;		/* us a thread rests after a write, at most */
+	uint64_t seed;
+	bool naive;			/* copy without a backup: must fail */
+	const char *job_options[16];	/* tried in turn */
+	unsigned int nr_job_options;
+} opt = {
+	.seconds = 10,
+	.threads = 4,
+	.zeroes = 20,
+	.discards = 10,
+	.pace = 200,
+};
+
+static struct history *history;
+static char device[256];
+static pthread_mutex_t round_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t round_cond = PTHREAD_COND_INITIALIZER;
+static bool writing;			/* round_lock */
+static unsigned int resting;		/* round_lock */
+static atomic_bool quit;
+static unsigned int tests, failures;
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
+}
+
+static void die(const char *fmt, ...)
+{
+	va_list args;
+
+	printf("Bail out! ");
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf(": %s\n", strerror(errno));
+	exit(2);
+}
+
+static bool report(bool ok, const char *fmt, ...)
+{
+	va_list args;
+
+	printf("%s %u - ", ok ? "ok" : "not ok", ++tests);
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf("\n");
+	fflush(stdout);
+	failures += !ok;
+	return ok;
+}
+
+/*------------------------------------------------------------------*/
+/* Writers */
+
+struct writer {
+	unsigned int nr;
+	uint64_t random;
+	uint64_t sectors;
+	unsigned int block;		/* sectors per logical block */
+	uint64_t sweep;			/* where its sequential writes are */
+	uint8_t *buf;
+	int fd;
+};
+
+static uint64_t rnd(struct writer *w, uint64_t below)
+{
+	w->random ^= w->random << 13;
+	w->random ^= w->random >> 7;
+	w->random ^= w->random << 17;
+	return (w->random * 0x2545f4914f6cdd1dull >> 16) % below;
+}
+
+/* Small and large, scattered, swept, and crowded into a few places. */
+static void choose(struct writer *w, uint64_t *sector, unsigned int *nr)
+{
+	unsigned int how = rnd(w, 100);
+	uint64_t at;
+
+	*nr = how < 60 ? 1 + rnd(w, 16) : 1 + rnd(w, MAX_IO_SECTORS);
+	if (how % 10 < 5)
+		at = rnd(w, w->sectors);
+	else if (how % 10 < 8)
+		at = rnd(w, 4) * (w->sectors / 4) + rnd(w, 1024);
+	else
+		at = w->sweep += *nr;
+	at %= w->sectors;
+	at -= at % w->block;
+	*nr += (w->block - *nr % w->block) % w->block;
+	if (at + *nr > w->sectors)
+		*nr = w->sectors - at;
+	*sector = at;
+}
+
+static int submit(struct writer *w, enum kind kind, uint64_t sector,
+		  unsigned int nr)
+{
+	uint64_t range[2] = { sector * SECTOR, nr * (uint64_t)SECTOR };
+
+	switch (kind) {
+	case K_WRITE:
+		history_fill(history, w->nr, w->buf);
+		return pwrite(w->fd, w->buf, range[1], range[0]) ==
+		       (ssize_t)range[1] ? 0 : -1;
+	case K_ZERO:
+		return ioctl(w->fd, BLKZEROOUT, range);
+	default:
+		/* Advice: a device that can't is no failure. */
+		if (ioctl(w->fd, BLKDISCARD, range) && errno != EOPNOTSUPP)
+			return -1;
+		return 0;
+	}
+}
+
+/* False: the round's history is full. */
+static bool write_once(struct writer *w)
+{
+	unsigned int dice = rnd(w, 1000), nr;
+	enum kind kind = dice < opt.zeroes ? K_ZERO :
+			 dice < opt.zeroes + opt.discards ? K_DISCARD : K_WRITE;
+	uint64_t sector;
+	bool room;
+
+	choose(w, &sector, &nr);
+	if (!history_take(history, sector, nr))
+		return true;
+	room = history_enter(history, w->nr, kind, sector, nr, now_ns());
+	if (room) {
+		if (submit(w, kind, sector, nr))
+			die("%s: write of %u sectors at %llu", device, nr,
+			    (unsigned long long)sector);
+		history_finish(history, w->nr, now_ns());
+	}
+	history_give(history, sector, nr);
+	if (opt.pace && rnd(w, 4) == 0)
+		usleep(rnd(w, opt.pace));
+	return room;
+}
+
+static void rest(void)
+{
+	pthread_mutex_lock(&round_lock);
+	resting++;
+	pthread_cond_broadcast(&round_cond);
+	while (!writing && !quit)
+		pthread_cond_wait(&round_cond, &round_lock);
+	resting--;
+	pthread_mutex_unlock(&round_lock);
+}
+
+static void *writer_main(void *arg)
+{
+	struct writer *w = arg;
+
+	while (!quit) {
+		bool on;
+
+		pthread_mutex_lock(&round_lock);
+		on = writing;
+		pthread_mutex_unlock(&round_lock);
+		if (!on)
+			rest();
+		else if (!write_once(w))
+			usleep(1000);
+	}
+	return NULL;
+}
+
+static void writers_start(void)
+{
+	pthread_mutex_lock(&round_lock);
+	writing = true;
+	pthread_cond_broadcast(&round_cond);
+	pthread_mutex_unlock(&round_lock);
+}
+
+static void writers_stop(void)
+{
+	pthread_mutex_lock(&round_lock);
+	writing = false;
+	while (resting < opt.threads)
+		pthread_cond_wait(&round_cond, &round_lock);
+	pthread_mutex_unlock(&round_lock);
+}
+
+/*------------------------------------------------------------------*/
+/* Backups */
+
+/* Runs a command; its first line goes to @line. */
+static int run(char *line, size_t size, const char *fmt, ...)
+{
+	char cmd[1024];
+	va_list args;
+	FILE *f;
+
+	va_start(args, fmt);
+	vsnprintf(cmd, sizeof(cmd), fmt, args);
+	va_end(args);
+	line[0] = '\0';
+	f = popen(cmd, "r");
+	if (!f)
+		die("%s", cmd);
+	if (fgets(line, size, f))
+		line[strcspn(line, "\n")] = '\0';
+	while (fgetc(f) != EOF)
+		;
+	return pclose(f);
+}
+
+/* The job's state, as "job show" says it. */
+static void job_state(char *state, size_t size, char *line, size_t line_size)
+{
+	const char *p;
+
+	run(line, line_size, "dmsetup message %s 0 job show torture 2>&1",
+	    opt.filter);
+	p = strstr(line, "state=");
+	snprintf(state, size, "%.*s", p ? (int)strcspn(p + 6, " ") : 0,
+		 p ? p + 6 : "");
+}
+
+static bool backup(const char *options, uint64_t *after, uint64_t *before)
+{
+	char line[2048], state[32];
+	int r;
+
+	*after = now_ns();
+	r = run(line, sizeof(line),
+		"dmsetup message %s 0 backup start torture target=%s sync=full auto_dismiss=0 %s 2>&1",
+		opt.filter, opt.dest, options);
+	if (r)
+		return report(false, "start: %s", line);
+	do {
+		job_state(state, sizeof(state), line, sizeof(line));
+		*before = now_ns();
+	} while (!strcmp(state, "created"));
+	while (!strcmp(state, "running")) {
+		usleep(20000);
+		job_state(state, sizeof(state), line, sizeof(line));
+	}
+	while (!strcmp(state, "waiting") || !strcmp(state, "pending")) {
+		usleep(20000);
+		job_state(state, sizeof(state), line, sizeof(line));
+	}
+	writers_stop();
+	if (!strstr(line, "outcome=completed"))
+		return report(false, "backup completes: %s", line);
+	printf("# %s\n", strstr(line, "guest_copied"));
+	return true;
+}
+
+/* What people did before: copy the device while it is written. */
+static bool copy_naively(uint64_t sectors, uint64_t *after, uint64_t *before)
+{
+	int from = open(device, O_RDONLY | O_DIRECT);
+	int to = open(opt.dest, O_WRONLY | O_DIRECT);
+	uint64_t at;
+	void *buf;
+
+	if (from < 0 || to < 0 || posix_memalign(&buf, 4096, 1 << 20))
+		die("naive copy");
+	*after = now_ns();
+	for (at = 0; at < sectors * SECTOR; at += 1 << 20)
+		if (pread(from, buf, 1 << 20, at) != 1 << 20 ||
+		    pwrite(to, buf, 1 << 20, at) != 1 << 20)
+			die("naive copy");
+	*before = now_ns();
+	writers_stop();
+	free(buf);
+	close(from);
+	close(to);
+	return true;
+}
+
+static bool round_once(unsigned int round, uint64_t sectors)
+{
+	const char *options = opt.nr_job_options ?
+			      opt.job_options[round % opt.nr_job_options] : "";
+	uint64_t after = 0, before = 0;
+	char line[256];
+	int fd, dest;
+	bool ok;
+
+	fd = open(device, O_RDONLY | O_DIRECT);
+	if (fd < 0 || history_rebase(history, fd))
+		die("%s", device);
+	writers_start();
+	usleep(50000 + (opt.seed + round * 7919) % 100000);
+	if (opt.naive)
+		ok = copy_naively(sectors, &after, &before);
+	else
+		ok = backup(options, &after, &before);
+	if (ok) {
+		dest = open(opt.dest, O_RDONLY | O_DIRECT);
+		if (dest < 0)
+			die("%s", opt.dest);
+		ok = report(history_find_cut(history, dest, after, before,
+					     opt.dest),
+			    "round %u (%s): the destination is one instant",
+			    round, options);
+		close(dest);
+		ok &= report(history_is_latest(history, fd, device),
+			     "round %u: the filter holds what was written last",
+			     round);
+	}
+	if (!opt.naive)
+		run(line, sizeof(line),
+		    "dmsetup message %s 0 job dismiss torture 2>&1",
+		    opt.filter);
+	close(fd);
+	return ok;
+}
+
+/*------------------------------------------------------------------*/
+
+static void usage(void)
+{
+	fprintf(stderr,
+		"torture --filter NAME --dest DEVICE [--seconds N] [--threads N] [--seed N]\n"
+		"        [--zeroes N] [--discards N] (of 1000) [--pace US] [--naive]\n"
+		"        [--job OPTIONS]... (tried in turn)\n");
+	exit(2);
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "filter", required_argument, NULL, 'f' },
+		{ "dest", required_argument, NULL, 'd' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "threads", required_argument, NULL, 't' },
+		{ "seed", required_argument, NULL, 'r' },
+		{ "zeroes", required_argument, NULL, 'z' },
+		{ "discards", required_argument, NULL, 'D' },
+		{ "pace", required_argument, NULL, 'p' },
+		{ "job", required_argument, NULL, 'j' },
+		{ "naive", no_argument, NULL, 'n' },
+		{ }
+	};
+	int c;
+
+	opt.seed = now_ns() ^ getpid();
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'f': opt.filter = optarg; break;
+		case 'd': opt.dest = optarg; break;
+		case 's': opt.seconds = atoi(optarg); break;
+		case 't': opt.threads = atoi(optarg); break;
+		case 'r': opt.seed = strtoull(optarg, NULL, 0); break;
+		case 'z': opt.zeroes = atoi(optarg); break;
+		case 'D': opt.discards = atoi(optarg); break;
+		case 'p': opt.pace = atoi(optarg); break;
+		case 'n': opt.naive = true; break;
+		case 'j':
+			if (opt.nr_job_options < 16)
+				opt.job_options[opt.nr_job_options++] = optarg;
+			break;
+		default: usage();
+		}
+	}
+	if (!opt.filter || !opt.dest || opt.threads < 1 ||
+	    opt.threads > MAX_THREADS)
+		usage();
+}
+
+static void writer_init(struct writer *w, unsigned int nr, uint64_t sectors)
+{
+	int block;
+
+	w->nr = nr;
+	w->random = opt.seed + 0x9e3779b97f4a7c15ull * (nr + 1);
+	w->sectors = sectors;
+	w->sweep = nr * (sectors / opt.threads);
+	w->fd = open(device, O_RDWR | O_DIRECT);
+	if (w->fd < 0 || ioctl(w->fd, BLKSSZGET, &block))
+		die("%s", device);
+	w->block = block / SECTOR;
+	if (posix_memalign((void **)&w->buf, 4096, (MAX_IO_SECTORS + 8) * SECTOR))
+		die("memory");
+}
+
+int main(int argc, char **argv)
+{
+	static struct writer writers[MAX_THREADS];
+	pthread_t threads[MAX_THREADS];
+	unsigned int i, round = 0;
+	uint64_t bytes, end;
+	int fd;
+
+	parse(argc, argv);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	snprintf(device, sizeof(device), "/dev/mapper/%s", opt.filter);
+	fd = open(device, O_RDONLY);
+	if (fd < 0 || ioctl(fd, BLKGETSIZE64, &bytes))
+		die("%s", device);
+	close(fd);
+	printf("# seed %llu\n", (unsigned long long)opt.seed);
+
+	history = history_create(1, bytes / SECTOR, opt.threads, 20000);
+	if (!history)
+		die("memory");
+	for (i = 0; i < opt.threads; i++) {
+		writer_init(&writers[i], i, bytes / SECTOR);
+		if (pthread_create(&threads[i], NULL, writer_main, &writers[i]))
+			die("thread");
+	}
+	writers_stop();
+	end = now_ns() + opt.seconds * 1000000000ull;
+	do {
+		if (!round_once(round++, bytes / SECTOR))
+			break;
+	} while (now_ns() < end);
+
+	pthread_mutex_lock(&round_lock);
+	quit = true;
+	pthread_cond_broadcast(&round_cond);
+	pthread_mutex_unlock(&round_lock);
+	for (i = 0; i < opt.threads; i++)
+		pthread_join(threads[i], NULL);
+	printf("# %llu writes in %u rounds\n",
+	       (unsigned long long)history_writes(history), round);
+	printf("1..%u\n", tests);
+	return failures ? 1 : 0;
+}
