@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmbackup attach, detach, open, close.
+ *
+ * Attaching stacks as LVM does with its own layers. The visible device keeps its
+ * number, name and uuid and gets the table "backup"; its old table moves to a
+ * hidden device NAME-bkreal with the same uuid and a suffix, which LVM takes for
+ * one of its own: it does not scan it, and removes it together with the LV.
+ *
+ *   vg-lv          0 N backup MAJ:MIN      what everybody has open
+ *   vg-lv-bkreal   the old table           uuid LVM-...-bkreal
+ *
+ * The backup target can't be replaced by LVM; it can by its twin backup-pass,
+ * and that by anything. So detaching is two swaps.
+ */
+
+#include "attach.h"
+#include "dm.h"
+#include "dmbackup.h"
+#include "filter.h"
+#include "guard.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOWER_SUFFIX "-bkreal"
+
+/*
+ * Two live instances of these read and write the same blocks and that is all.
+ * Of others (raid, cache, integrity, snapshot, ...) two would destroy data.
+ */
+static const char *const movable[] = {
+	"linear", "striped", "error", "zero", "crypt", "thin", NULL
+};
+
+/*------------------------------------------------------------------*/
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t a = strlen(s), b = strlen(end);
+
+	return a >= b && !strcmp(s + a - b, end);
+}
+
+/* The hidden device under @d. To be freed. */
+static char *lower_name(const struct device *d)
+{
+	return xasprintf("%s%s", d->dm.name, LOWER_SUFFIX);
+}
+
+/* "MAJ:MIN ..." of a table's parameters. */
+static bool table_devno(const struct dm_tab *t, unsigned int *ma,
+			unsigned int *mi)
+{
+	return t->n == 1 && sscanf(t->seg[0].params, "%u:%u", ma, mi) == 2;
+}
+
+static int load_module(void)
+{
+	pid_t pid;
+	int status;
+
+	if (dm_has_target("backup"))
+		return EX_OK;
+	pid = fork();
+	if (!pid) {
+		execlp("modprobe", "modprobe", "dm_backup", (char *)NULL);
+		_exit(127);
+	}
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && !status)
+		return EX_OK;
+	say("the kernel module dm_backup can't be loaded");
+	hint("is it installed for this kernel (sudo make install), and signed if Secure Boot asks for that?");
+	return EX_FAILED;
+}
+
+/* The word list of features, with its count in front. To be freed. */
+static int feature_words(const struct options *o, char **words)
+{
+	char *text = xstrdup(""), *next;
+	unsigned int n = 0;
+	uint64_t v;
+
+	if (o->buffer) {
+		if (!parse_bytes("--buffer", o->buffer, &v))
+			return EX_USAGE_;
+		next = xasprintf("%s buffer %llu", text,
+				 (unsigned long long)v / 512);
+		free(text);
+		text = next;
+		n += 2;
+	}
+	if (o->cbw_timeout) {
+		if (!parse_seconds("--cbw-timeout", o->cbw_timeout, &v))
+			return EX_USAGE_;
+		next = xasprintf("%s cbw_timeout %llu", text,
+				 (unsigned long long)v);
+		free(text);
+		text = next;
+		n += 2;
+	}
+	if (o->discard) {
+		next = xasprintf("%s discard %s", text, o->discard);
+		free(text);
+		text = next;
+		n += 2;
+	}
+	*words = n ? xasprintf(" %u%s", n, text) : xstrdup("");
+	free(text);
+	return EX_OK;
+}
+
+/*------------------------------------------------------------------*/
+/* attach */
+
+struct attach {
+	const struct device *d;
+	char *lower;
+	struct dm_tab old;	/* the table that moves down */
+	struct dm_tab top;	/* the filter's */
+	bool resuming;		/* the lower device was there already */
+};
+
+static int attach_check_table(const struct attach *a)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < a->old.n; i++) {
+		for (j = 0; movable[j]; j++)
+			if (!strcmp(a->old.seg[i].type, movable[j]))
+				break;
+		if (movable[j])
+			continue;
+		say("%s: a table of type %s can't be moved below a filter",
+		    a->d->arg, a->old.seg[i].type);
+		hint("two live instances of it would destroy data; put the filter on top, under another name:");
+		hint("dmbackup open %s NAME", a->d->arg);
+		return EX_REFUSED;
+	}
+	return EX_OK;
+}
+
+static int attach_check(struct attach *a)
+{
+	const struct dm_dev *dm = &a->d->dm;
+
+	if (!a->d->is_dm) {
+		say("%s: is not a device-mapper device, so nothing can be put below it while it is in use",
+		    a->d->arg);
+		hint("for a device that is not in use: dmbackup open %s NAME",
+		     a->d->arg);
+		return EX_REFUSED;
+	}
+	if (ends_with(dm->uuid, LOWER_SUFFIX) ||
+	    ends_with(dm->name, LOWER_SUFFIX)) {
+		say("%s: is the hidden device below a filter", a->d->arg);
+		return EX_REFUSED;
+	}
+	if (!dm->live) {
+		say("%s: has no table", a->d->arg);
+		return EX_REFUSED;
+	}
+	if (dm->suspended) {
+		say("%s: is suspended", a->d->arg);
+		return EX_REFUSED;
+	}
+	if (dm->inactive) {
+		say("%s: has a table loaded that waits for a resume; whoever did that is not done",
+		    a->d->arg);
+		return EX_REFUSED;
+	}
+	if (strlen(dm->name) + strlen(LOWER_SUFFIX) >= DM_NAME_SIZE ||
+	    strlen(dm->uuid) + strlen(LOWER_SUFFIX) >= DM_UUID_SIZE) {
+		say("%s: its name or uuid is too long", a->d->arg);
+		return EX_REFUSED;
+	}
+	return EX_OK;
+}
+
+/* What is there: a table to move, or what an interrupted detach left. */
+static int attach_read(struct attach *a)
+{
+	struct dm_dev lower;
+	int r = dm_tab_read(a->d->dm.name, &a->old);
+
+	if (r) {
+		say("%s: its table can't be read: %s", a->d->arg, dm_why());
+		return code_of_errno(r);
+	}
+	if (dm_tab_is(&a->old, "backup")) {
+		say("%s: has a backup filter already", a->d->arg);
+		return EX_REFUSED;
+	}
+	if (dm_tab_is(&a->old, "backup-pass")) {
+		a->resuming = true;
+		return EX_OK;
+	}
+	r = attach_check_table(a);
+	if (r || dm_by_name(a->lower, &lower))
+		return r;
+	/* Left by an attach that was killed: nobody uses it. */
+	if (!lower.open_count && !dm_remove(a->lower))
+		return EX_OK;
+	say("%s: the device %s is there already and in use", a->d->arg,
+	    a->lower);
+	return EX_REFUSED;
+}
+
+/* Undo, as far as the swap has not been made. */
+static void attach_finish(void *ctx)
+{
+	struct attach *a = ctx;
+	struct dm_tab live;
+	bool done;
+
+	if (dm_tab_read(a->d->dm.name, &live))
+		return;
+	done = dm_tab_is(&live, "backup");
+	dm_tab_free(&live);
+	if (done)
+		return;
+	dm_clear(a->d->dm.name);
+	if (!a->resuming)
+		dm_remove(a->lower);
+}
+
+static int attach_make_lower(struct attach *a)
+{
+	char *uuid;
+	int r;
+
+	if (a->resuming)
+		return EX_OK;
+	uuid = a->d->dm.uuid[0] ?
+	       xasprintf("%s%s", a->d->dm.uuid, LOWER_SUFFIX) : NULL;
+	r = dm_make(a->lower, uuid, &a->old, a->d->dm.read_only, true);
+	free(uuid);
+	if (r)
+		say("%s: %s can't be made: %s", a->d->arg, a->lower, dm_why());
+	return code_of_errno(r);
+}
+
+static int attach_swap(struct attach *a, const char *features)
+{
+	struct dm_dev lower;
+	char *params;
+	int r = dm_by_name(a->lower, &lower);
+
+	if (r) {
+		say("%s: %s: %s", a->d->arg, a->lower, dm_why());
+		return code_of_errno(r);
+	}
+	params = xasprintf("%u:%u%s", lower.major, lower.minor, features);
+	dm_tab_add(&a->top, 0, dm_tab_len(&a->old), "backup", params);
+	free(params);
+
+	r = dm_load(a->d->dm.name, &a->top, a->d->dm.read_only);
+	if (!r)
+		r = dm_resume(a->d->dm.name);
+	if (r)
+		say("%s: the filter can't be attached: %s", a->d->arg, dm_why());
+	return code_of_errno(r);
+}
+
+static int attach_do(struct attach *a, const char *features)
+{
+	struct guard g;
+	int r = guard_begin(&g, a->d->dm.name, attach_finish, a);
+
+	if (r)
+		return r;
+	r = attach_make_lower(a);
+	if (!r)
+		r = attach_swap(a, features);
+	if (r)
+		attach_finish(a);
+	guard_end(&g);
+	return r;
+}
+
+int cmd_attach(int argc, char **argv, const struct options *o)
+{
+	struct attach a = { 0 };
+	struct device d;
+	char *features;
+	int r;
+
+	(void)argc;
+	r = feature_words(o, &features);
+	if (!r)
+		r = device_find(argv[0], &d);
+	if (r)
+		return r;
+	a.d = &d;
+	r = attach_check(&a);
+	if (!r)
+		r = load_module();
+	if (r)
+		return r;
+	a.lower = lower_name(&d);
+	r = attach_read(&a);
+	if (!r)
+		r = attach_do(&a, features);
+	dm_tab_free(&a.old);
+	dm_tab_free(&a.top);
+	free(a.lower);
+	free(features);
+	return r;
+}
+
+/*------------------------------------------------------------------*/
+/* detach */
+
+struct detach {
+	const struct device *d;
+	struct dm_tab live;
+	struct dm_tab old;	/* the table that moves up again */
+	struct dm_dev lower;
+};
+
+/* The hidden device below a filter, and its table. */
+static int detach_read(struct detach *x)
+{
+	unsigned int ma, mi;
+	char *expected = lower_name(x->d);
+	int r = dm_tab_read(x->d->dm.name, &x->live);
+	bool ours;
+
+	ours = !r && (dm_tab_is(&x->live, "backup") ||
+		      dm_tab_is(&x->live, "backup-pass"));
+	if (!ours) {
+		say("%s: has no backup filter", x->d->arg);
+		free(expected);
+		return EX_NODEV;
+	}
+	ours = table_devno(&x->live, &ma, &mi) &&
+	       !dm_by_devno(ma, mi, &x->lower) &&
+	       !strcmp(x->lower.name, expected);
+	free(expected);
+	if (!ours) {
+		say("%s: was not attached but opened", x->d->arg);
+		hint("dmbackup close %s", x->d->arg);
+		return EX_REFUSED;
+	}
+	r = dm_tab_read(x->lower.name, &x->old);
+	if (r)
+		say("%s: the table of %s can't be read: %s", x->d->arg,
+		    x->lower.name, dm_why());
+	return code_of_errno(r);
+}
+
+/* Put one table into the visible device. */
+static int detach_swap(struct detach *x, const struct dm_tab *tab)
+{
+	int r = dm_load(x->d->dm.name, tab, x->d->dm.read_only);
+
+	if (!r)
+		r = dm_resume(x->d->dm.name);
+	return r;
+}
+
+/* Go on from wherever it is; twice does no harm. */
+static void detach_finish(void *ctx)
+{
+	struct detach *x = ctx;
+	struct dm_tab live;
+	bool pass;
+
+	if (dm_tab_read(x->d->dm.name, &live))
+		return;
+	pass = dm_tab_is(&live, "backup-pass");
+	if (dm_tab_is(&live, "backup"))
+		dm_clear(x->d->dm.name);
+	dm_tab_free(&live);
+	if (pass && detach_swap(x, &x->old))
+		return;
+	if (pass)
+		dm_remove(x->lower.name);
+}
+
+static int detach_do(struct detach *x)
+{
+	struct dm_tab pass = { 0 };
+	struct guard g;
+	char *params;
+	int r = guard_begin(&g, x->d->dm.name, detach_finish, x);
+
+	if (r)
+		return r;
+	params = xasprintf("%u:%u", x->lower.major, x->lower.minor);
+	dm_tab_add(&pass, 0, dm_tab_len(&x->old), "backup-pass", params);
+	free(params);
+	if (dm_tab_is(&x->live, "backup"))
+		r = detach_swap(x, &pass);
+	if (!r)
+		r = detach_swap(x, &x->old);
+	if (r) {
+		say("%s: the filter can't be detached: %s", x->d->arg, dm_why());
+		dm_clear(x->d->dm.name);
+	} else if ((r = dm_remove(x->lower.name))) {
+		say("%s: detached, but %s stays: %s", x->d->arg,
+		    x->lower.name, dm_why());
+	}
+	guard_end(&g);
+	dm_tab_free(&pass);
+	return code_of_errno(r);
+}
+
+static void cancel_job(const struct device *d, const struct job *j)
+{
+	char *message;
+
+	if (job_is_over(j) || !strcmp(j->state, "aborting"))
+		return;
+	message = xasprintf("job cancel %s force", j->id);
+	dm_message(d->dm.name, message, NULL);
+	free(message);
+}
+
+/* With --force running jobs are cancelled, else they forbid it. */
+int end_jobs(const struct device *d, bool force)
+{
+	struct filter f;
+	uint64_t end = now_ms() + 10000;
+	unsigned int i;
+	int r;
+
+	for (;;) {
+		r = filter_read(d, &f);
+		if (r)
+			return r;
+		if (!filter_is_busy(&f)) {
+			filter_free(&f);
+			return EX_OK;
+		}
+		if (!force) {
+			say("%s: has a job: %s is %s", d->arg, f.jobs[0].id,
+			    f.jobs[0].state);
+			hint("wait for it (dmbackup job wait), or give --force to cancel it");
+			filter_free(&f);
+			return EX_REFUSED;
+		}
+		for (i = 0; i < f.nr_jobs; i++)
+			cancel_job(d, &f.jobs[i]);
+		filter_free(&f);
+		if (now_ms() > end) {
+			say("%s: its jobs do not end", d->arg);
+			return EX_REFUSED;
+		}
+		usleep(100000);
+	}
+}
+
+int cmd_detach(int argc, char **argv, const struct options *o)
+{
+	struct detach x = { 0 };
+	struct device d;
+	int r;
+
+	(void)argc;
+	r = device_find(argv[0], &d);
+	if (r)
+		return r;
+	x.d = &d;
+	r = detach_read(&x);
+	if (!r && dm_tab_is(&x.live, "backup"))
+		r = end_jobs(&d, o->force);
+	if (!r)
+		r = detach_do(&x);
+	dm_tab_free(&x.live);
+	dm_tab_free(&x.old);
+	return r;
+}
+
+/*------------------------------------------------------------------*/
+/* open, close: a filter on top, under a name of its own */
+
+int cmd_open(int argc, char **argv, const struct options *o)
+{
+	struct dm_tab tab = { 0 };
+	char *features, *params, *uuid;
+	struct dm_dev dm;
+	struct device d;
+	int r;
+
+	(void)argc;
+	r = feature_words(o, &features);
+	if (!r)
+		r = device_find(argv[0], &d);
+	if (!r)
+		r = load_module();
+	if (r)
+		return r;
+	if (!dm_by_name(argv[1], &dm)) {
+		say("%s: a device of that name is there already", argv[1]);
+		return EX_REFUSED;
+	}
+	params = xasprintf("%u:%u%s", d.major, d.minor, features);
+	uuid = xasprintf("DMBACKUP-%s", argv[1]);
+	dm_tab_add(&tab, 0, d.sectors, "backup", params);
+	r = dm_make(argv[1], uuid, &tab, false, false);
+	if (r)
+		say("%s: can't be opened as %s: %s", d.arg, argv[1], dm_why());
+	dm_tab_free(&tab);
+	free(features);
+	free(params);
+	free(uuid);
+	return code_of_errno(r);
+}
+
+int cmd_close(int argc, char **argv, const struct options *o)
+{
+	struct device d;
+	int r;
+
+	(void)argc;
+	r = device_find_filter(argv[0], &d);
+	if (r)
+		return r;
+	if (strncmp(d.dm.uuid, "DMBACKUP-", 9)) {
+		say("%s: was not opened but attached", d.arg);
+		hint("dmbackup detach %s", d.arg);
+		return EX_REFUSED;
+	}
+	if (d.dm.open_count) {
+		say("%s: is in use", d.arg);
+		return EX_REFUSED;
+	}
+	r = end_jobs(&d, o->force);
+	if (r)
+		return r;
+	r = dm_remove(d.dm.name);
+	if (r)
+		say("%s: can't be closed: %s", d.arg, dm_why());
+	return code_of_errno(r);
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * dmbackup: what verbs that change tables share.
+ */
+
+#ifndef ATTACH_H
+#define ATTACH_H
+
+#include "device.h"
+
+/* With @force cancel what jobs there are. 0, or an exit code after saying why. */
+int end_jobs(const struct device *d, bool force);
+
+#endif

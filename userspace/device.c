@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmbackup: devices. The contract is in device.h.
+ */
+
+#include "device.h"
+#include "dmbackup.h"
+
+#include <blkid/blkid.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libdevmapper.h>
+#include <libmount/libmount.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define MAX_DEPTH 32
+
+/*------------------------------------------------------------------*/
+/* sysfs */
+
+/* Reads the first line of /sys/dev/block/MAJ:MIN/WHAT. */
+static bool sys_read(unsigned int major, unsigned int minor, const char *what,
+		     char *buf, size_t size)
+{
+	char path[PATH_MAX];
+	FILE *f;
+	bool ok;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s", major, minor,
+		 what);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	ok = fgets(buf, size, f);
+	if (ok)
+		buf[strcspn(buf, "\n")] = '\0';
+	fclose(f);
+	return ok;
+}
+
+static uint64_t sys_sectors(unsigned int major, unsigned int minor)
+{
+	char buf[32];
+
+	return sys_read(major, minor, "size", buf, sizeof(buf)) ?
+	       strtoull(buf, NULL, 10) : 0;
+}
+
+/*------------------------------------------------------------------*/
+/* Names */
+
+/* The device that is mounted at @path, by libmount: st_dev may be anonymous. */
+static bool mounted_at(const char *path, dev_t *dev)
+{
+	struct libmnt_table *tab = mnt_new_table_from_file("/proc/self/mountinfo");
+	struct libmnt_fs *fs;
+	const char *src;
+	struct stat st;
+	bool ok = false;
+
+	if (!tab)
+		return false;
+	fs = mnt_table_find_target(tab, path, MNT_ITER_BACKWARD);
+	src = fs ? mnt_fs_get_source(fs) : NULL;
+	if (src && !stat(src, &st) && S_ISBLK(st.st_mode)) {
+		*dev = st.st_rdev;
+		ok = true;
+	} else if (fs && major(mnt_fs_get_devno(fs))) {
+		*dev = mnt_fs_get_devno(fs);
+		ok = true;
+	}
+	mnt_unref_table(tab);
+	return ok;
+}
+
+/* "vg/lv" as LVM names it in dm: hyphens doubled. To be freed. */
+static char *lv_dm_name(const char *arg)
+{
+	const char *slash = strchr(arg, '/');
+	char vg[DM_NAME_SIZE], name[2 * DM_NAME_SIZE + 2], *to = name;
+	const char *p;
+
+	if (!slash || slash == arg || !slash[1] || strchr(slash + 1, '/') ||
+	    (size_t)(slash - arg) >= sizeof(vg) ||
+	    strlen(slash + 1) >= DM_NAME_SIZE)
+		return NULL;
+	for (p = arg; p < slash; p++) {
+		*to++ = *p;
+		if (*p == '-')
+			*to++ = '-';
+	}
+	*to++ = '-';
+	for (p = slash + 1; *p; p++) {
+		*to++ = *p;
+		if (*p == '-')
+			*to++ = '-';
+	}
+	*to = '\0';
+	return strlen(name) < DM_NAME_SIZE ? xstrdup(name) : NULL;
+}
+
+/* A name that dm could have: it must not reach the kernel otherwise. */
+static bool is_dm_name(const char *name)
+{
+	return *name && strlen(name) < DM_NAME_SIZE && !strchr(name, '/') &&
+	       strcmp(name, ".") && strcmp(name, "..");
+}
+
+static int find_path(const char *arg, dev_t *dev)
+{
+	struct stat st;
+
+	if (stat(arg, &st)) {
+		say("%s: %s", arg, strerror(errno));
+		return EX_NODEV;
+	}
+	if (S_ISBLK(st.st_mode)) {
+		*dev = st.st_rdev;
+		return EX_OK;
+	}
+	if (S_ISDIR(st.st_mode) && mounted_at(arg, dev))
+		return EX_OK;
+	say("%s: neither a block device nor a mount point", arg);
+	return EX_NODEV;
+}
+
+static int find_devno(const char *arg, dev_t *dev)
+{
+	struct dm_dev dm;
+	unsigned int ma, mi;
+	char *name;
+	int r = -ENXIO;
+	char rest;
+
+	if (sscanf(arg, "%u:%u%c", &ma, &mi, &rest) == 2) {
+		*dev = makedev(ma, mi);
+		return EX_OK;
+	}
+	if (arg[0] == '/' || arg[0] == '.')
+		return find_path(arg, dev);
+	name = lv_dm_name(arg);
+	if (name)
+		r = dm_by_name(name, &dm);
+	else if (is_dm_name(arg))
+		r = dm_by_name(arg, &dm);
+	free(name);
+	if (!r) {
+		*dev = makedev(dm.major, dm.minor);
+		return EX_OK;
+	}
+	if (r == -EACCES || r == -EPERM) {
+		say("%s: not permitted; this needs root", arg);
+		return EX_FAILED;
+	}
+	say("%s: no such device", arg);
+	return EX_NODEV;
+}
+
+int device_find(const char *arg, struct device *d)
+{
+	dev_t dev;
+	int r;
+
+	memset(d, 0, sizeof(*d));
+	d->arg = arg;
+	r = find_devno(arg, &dev);
+	if (r)
+		return r;
+	d->major = major(dev);
+	d->minor = minor(dev);
+	d->is_dm = !dm_by_devno(d->major, d->minor, &d->dm);
+	d->sectors = sys_sectors(d->major, d->minor);
+	if (!d->sectors && !d->is_dm) {
+		say("%s: no such device", arg);
+		return EX_NODEV;
+	}
+	return EX_OK;
+}
+
+int device_find_filter(const char *arg, struct device *d)
+{
+	struct dm_tab tab;
+	bool filter;
+	int r = device_find(arg, d);
+
+	if (r)
+		return r;
+	filter = d->is_dm && !dm_tab_read(d->dm.name, &tab);
+	if (filter) {
+		filter = dm_tab_is(&tab, "backup");
+		dm_tab_free(&tab);
+	}
+	if (filter)
+		return EX_OK;
+	say("%s: has no backup filter", arg);
+	hint("attach one first: dmbackup attach %s", arg);
+	return EX_NODEV;
+}
+
+char *device_lv_name(const struct dm_dev *dm)
+{
+	char *name, *vg, *lv, *layer, *result = NULL;
+
+	if (strncmp(dm->uuid, "LVM-", 4))
+		return NULL;
+	name = xstrdup(dm->name);
+	vg = name;
+	lv = layer = NULL;
+	if (dm_split_lvm_name(NULL, name, &vg, &lv, &layer) && lv && *lv &&
+	    (!layer || !*layer))
+		result = xasprintf("%s/%s", vg, lv);
+	free(name);
+	return result;
+}
+
+char *device_mountpoint(const struct device *d)
+{
+	struct libmnt_table *tab = mnt_new_table_from_file("/proc/self/mountinfo");
+	struct libmnt_fs *fs;
+	char *where = NULL;
+
+	if (!tab)
+		return NULL;
+	fs = mnt_table_find_devno(tab, makedev(d->major, d->minor),
+				  MNT_ITER_FORWARD);
+	if (fs && mnt_fs_get_target(fs))
+		where = xstrdup(mnt_fs_get_target(fs));
+	mnt_unref_table(tab);
+	return where;
+}
+
+/*------------------------------------------------------------------*/
+/* What stands on what */
+
+static bool stands_on(unsigned int major, unsigned int minor,
+		      const struct device *on, unsigned int depth);
+
+/* The device that holds the file behind a loop device. */
+static bool loop_stands_on(unsigned int ma, unsigned int mi,
+			   const struct device *on, unsigned int depth)
+{
+	char file[PATH_MAX];
+	struct stat st;
+	dev_t dev;
+
+	if (!sys_read(ma, mi, "loop/backing_file", file, sizeof(file)) ||
+	    stat(file, &st))
+		return false;
+	if (S_ISBLK(st.st_mode))
+		return stands_on(major(st.st_rdev), minor(st.st_rdev), on,
+				 depth);
+	if (stands_on(major(st.st_dev), minor(st.st_dev), on, depth))
+		return true;
+	/* A file system with a device number of its own (btrfs). */
+	return !major(st.st_dev) && mounted_at(file, &dev) &&
+	       stands_on(major(dev), minor(dev), on, depth);
+}
+
+static bool slaves_stand_on(unsigned int ma, unsigned int mi,
+			    const struct device *on, unsigned int depth)
+{
+	char path[PATH_MAX], devno[32];
+	struct dirent *e;
+	unsigned int x, y;
+	bool yes = false;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/slaves", ma, mi);
+	dir = opendir(path);
+	while (dir && !yes && (e = readdir(dir))) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "slaves/%s/dev", e->d_name);
+		if (sys_read(ma, mi, path, devno, sizeof(devno)) &&
+		    sscanf(devno, "%u:%u", &x, &y) == 2)
+			yes = stands_on(x, y, on, depth);
+	}
+	if (dir)
+		closedir(dir);
+	return yes;
+}
+
+static bool stands_on(unsigned int ma, unsigned int mi,
+		      const struct device *on, unsigned int depth)
+{
+	char buf[32];
+	unsigned int x, y;
+
+	if (ma == on->major && mi == on->minor)
+		return true;
+	if (depth >= MAX_DEPTH)
+		return false;
+	/* A partition stands on its disk. */
+	if (sys_read(ma, mi, "partition", buf, sizeof(buf)) &&
+	    sys_read(ma, mi, "../dev", buf, sizeof(buf)) &&
+	    sscanf(buf, "%u:%u", &x, &y) == 2 &&
+	    stands_on(x, y, on, depth + 1))
+		return true;
+	return slaves_stand_on(ma, mi, on, depth + 1) ||
+	       loop_stands_on(ma, mi, on, depth + 1);
+}
+
+bool device_stands_on(const struct device *d, const struct device *on)
+{
+	return stands_on(d->major, d->minor, on, 0);
+}
+
+/*------------------------------------------------------------------*/
+/* Is there anything to lose on it? */
+
+static int open_device(const struct device *d, int flags)
+{
+	char path[64];
+	int fd;
+
+	/* The node's name may be anything, or missing: make one. */
+	snprintf(path, sizeof(path), "/dev/block/%u:%u", d->major, d->minor);
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		snprintf(path, sizeof(path), "/run/dmbackup.%d.node", getpid());
+		if (mknod(path, S_IFBLK | 0600, makedev(d->major, d->minor)))
+			return -1;
+		fd = open(path, flags | O_CLOEXEC);
+		unlink(path);
+	}
+	return fd;
+}
+
+/* What libblkid finds on it: to be freed; NULL if nothing. */
+static char *signature(int fd)
+{
+	blkid_probe pr = blkid_new_probe();
+	const char *type = NULL;
+	char *found = NULL;
+
+	if (!pr)
+		return NULL;
+	if (!blkid_probe_set_device(pr, fd, 0, 0)) {
+		blkid_probe_enable_superblocks(pr, 1);
+		blkid_probe_enable_partitions(pr, 1);
+		if (!blkid_do_safeprobe(pr) &&
+		    (!blkid_probe_lookup_value(pr, "TYPE", &type, NULL) ||
+		     !blkid_probe_lookup_value(pr, "PTTYPE", &type, NULL)))
+			found = xstrdup(type);
+	}
+	blkid_free_probe(pr);
+	return found;
+}
+
+int device_check_target(const struct device *d, bool force)
+{
+	char *where = device_mountpoint(d), *found;
+	int fd, err;
+
+	if (where) {
+		say("%s: is mounted on %s", d->arg, where);
+		free(where);
+		return EX_REFUSED;
+	}
+	fd = open_device(d, O_RDONLY | O_EXCL);
+	err = errno;
+	if (fd < 0) {
+		say("%s: %s", d->arg, err == EBUSY ?
+		    "is in use (by LVM, md, dm, swap, or another job)" :
+		    strerror(err));
+		return err == EBUSY ? EX_REFUSED : EX_NODEV;
+	}
+	found = force ? NULL : signature(fd);
+	close(fd);
+	if (found) {
+		say("%s: holds %s data", d->arg, found);
+		hint("give --force to overwrite it");
+		free(found);
+		return EX_REFUSED;
+	}
+	return EX_OK;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * dmbackup: from what people call a device to what it is.
+ *
+ * A device is vg/lv, a path, a dm name, MAJ:MIN, or a mount point.
+ */
+
+#ifndef DEVICE_H
+#define DEVICE_H
+
+#include "dm.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct device {
+	const char *arg;	/* what the user said */
+	unsigned int major;
+	unsigned int minor;
+	bool is_dm;
+	struct dm_dev dm;	/* if it is */
+	uint64_t sectors;
+};
+
+/* Finds a block device. 0, or an exit code after saying why not. */
+int device_find(const char *arg, struct device *d);
+
+/* Finds a device that has the backup target live. The same. */
+int device_find_filter(const char *arg, struct device *d);
+
+/* Does @d, through whatever layers and files, stand on @on? */
+bool device_stands_on(const struct device *d, const struct device *on);
+
+/* May @d be overwritten? 0, or an exit code after saying why not. */
+int device_check_target(const struct device *d, bool force);
+
+/* "vg/lv" of a dm device that LVM made: to be freed; NULL if it is none. */
+char *device_lv_name(const struct dm_dev *dm);
+
+/* Where it is mounted: to be freed; NULL if nowhere. */
+char *device_mountpoint(const struct device *d);
+
+#endif

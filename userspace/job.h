@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * dmbackup: following a job.
+ */
+
+#ifndef JOB_H
+#define JOB_H
+
+#include "dmbackup.h"
+#include "filter.h"
+
+/*
+ * Follow a job to its end, with a progress bar if wanted; Ctrl-C cancels it.
+ * The job is dismissed. @last: NULL, or set to the last "job show", to be freed.
+ * Returns the exit code for the outcome.
+ */
+int job_follow(const struct device *d, const char *id, const char *title,
+	       const struct options *o, char **last);
+
+/* Can @text be one word of a message? Says why not. */
+bool is_word(const char *what, const char *text);
+
+#endif

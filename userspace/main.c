@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmbackup: live backups of block devices, with the dm_backup kernel module.
+ *
+ * One table says which verbs there are and which options each takes; usage and
+ * checks come from it.
+ */
+
+#include "dm.h"
+#include "dmbackup.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	O_TO = 256, O_ID, O_SPEED, O_CLUSTER, O_MAX_CHUNK, O_MAX_WORKERS,
+	O_DETECT_ZEROES, O_ON_SOURCE_ERROR, O_ON_TARGET_ERROR, O_ON_CBW_ERROR,
+	O_CBW_TIMEOUT, O_BUFFER, O_DISCARD, O_SIZE, O_PROGRESS, O_DETACH,
+	O_NO_FREEZE, O_ALLOW_LARGER, O_VERSION,
+};
+
+static const struct verb verbs[] = {
+	{ NULL, "attach", 1, 1, "DEVICE",
+	  "buffer cbw-timeout discard",
+	  "put a filter into a device, which may be mounted", cmd_attach },
+	{ NULL, "detach", 1, 1, "DEVICE", "force",
+	  "take it out again", cmd_detach },
+	{ NULL, "resize", 1, 1, "DEVICE", "size",
+	  "let a filter follow its origin's growth", cmd_resize },
+	{ NULL, "open", 2, 2, "DEVICE NAME",
+	  "buffer cbw-timeout discard",
+	  "put a filter on top of a device that is not in use", cmd_open },
+	{ NULL, "close", 1, 1, "NAME", "force", "remove it", cmd_close },
+	{ NULL, "list", 0, 0, "", "json bytes noheadings",
+	  "list all filters", cmd_list },
+	{ NULL, "status", 1, 1, "DEVICE", "json bytes noheadings",
+	  "a filter's counters and jobs", cmd_status },
+	{ NULL, "backup", 1, 1, "DEVICE --to TARGET",
+	  "to id speed cluster max-chunk max-workers detect-zeroes on-source-error on-target-error on-cbw-error cbw-timeout allow-larger no-freeze force detach progress json bytes noheadings",
+	  "copy a device as it is at this instant", cmd_backup },
+	{ "job", "list", 1, 1, "DEVICE", "json bytes noheadings",
+	  "list a filter's jobs", cmd_job_list },
+	{ "job", "show", 1, 2, "DEVICE [ID]", "json",
+	  "all there is to know about a job", cmd_job_show },
+	{ "job", "pause", 1, 2, "DEVICE [ID]", "", "pause it", cmd_job_pause },
+	{ "job", "resume", 1, 2, "DEVICE [ID]", "", "resume it",
+	  cmd_job_resume },
+	{ "job", "cancel", 1, 2, "DEVICE [ID]", "force", "cancel it",
+	  cmd_job_cancel },
+	{ "job", "set-speed", 1, 2, "DEVICE [ID] --speed RATE", "speed",
+	  "limit its speed, in bytes per second; 0: no limit",
+	  cmd_job_set_speed },
+	{ "job", "wait", 1, 2, "DEVICE [ID]", "progress",
+	  "wait for its end, and dismiss it", cmd_job_wait },
+	{ "job", "finalize", 1, 2, "DEVICE [ID]", "",
+	  "finish a job that is pending", cmd_job_finalize },
+	{ "job", "dismiss", 1, 2, "DEVICE [ID]", "",
+	  "forget a job that has concluded", cmd_job_dismiss },
+	{ }
+};
+
+static const struct option options[] = {
+	{ "json", no_argument, NULL, 'J' },
+	{ "bytes", no_argument, NULL, 'b' },
+	{ "noheadings", no_argument, NULL, 'n' },
+	{ "force", no_argument, NULL, 'f' },
+	{ "progress", no_argument, NULL, O_PROGRESS },
+	{ "detach", no_argument, NULL, O_DETACH },
+	{ "no-freeze", no_argument, NULL, O_NO_FREEZE },
+	{ "allow-larger", no_argument, NULL, O_ALLOW_LARGER },
+	{ "to", required_argument, NULL, O_TO },
+	{ "id", required_argument, NULL, O_ID },
+	{ "speed", required_argument, NULL, O_SPEED },
+	{ "cluster", required_argument, NULL, O_CLUSTER },
+	{ "max-chunk", required_argument, NULL, O_MAX_CHUNK },
+	{ "max-workers", required_argument, NULL, O_MAX_WORKERS },
+	{ "detect-zeroes", required_argument, NULL, O_DETECT_ZEROES },
+	{ "on-source-error", required_argument, NULL, O_ON_SOURCE_ERROR },
+	{ "on-target-error", required_argument, NULL, O_ON_TARGET_ERROR },
+	{ "on-cbw-error", required_argument, NULL, O_ON_CBW_ERROR },
+	{ "cbw-timeout", required_argument, NULL, O_CBW_TIMEOUT },
+	{ "buffer", required_argument, NULL, O_BUFFER },
+	{ "discard", required_argument, NULL, O_DISCARD },
+	{ "size", required_argument, NULL, O_SIZE },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, O_VERSION },
+	{ }
+};
+
+static void usage(FILE *to)
+{
+	const struct verb *v;
+
+	fprintf(to, "Usage:\n");
+	for (v = verbs; v->name; v++) {
+		int n = fprintf(to, "  dmbackup %s%s%s %s",
+				v->object ? v->object : "",
+				v->object ? " " : "", v->name, v->usage);
+
+		fprintf(to, "%*s %s\n", n < 48 ? 48 - n : 0, "", v->help);
+	}
+	fprintf(to, "DEVICE is vg/lv, a path, a device-mapper name, MAJ:MIN or a mount point.\n"
+		    "Options and exit codes: dmbackup(8).\n");
+}
+
+static void usage_of(const struct verb *v)
+{
+	const char *p = v->takes;
+
+	fprintf(stderr, "Usage: dmbackup %s%s%s %s", v->object ? v->object : "",
+		v->object ? " " : "", v->name, v->usage);
+	while (*p) {
+		size_t len = strcspn(p, " ");
+
+		fprintf(stderr, " [--%.*s]", (int)len, p);
+		p += len;
+		p += *p == ' ';
+	}
+	fputc('\n', stderr);
+}
+
+/* Is @name one of the words of @takes? */
+static bool takes(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+	const char *p = list;
+
+	while (*p) {
+		size_t n = strcspn(p, " ");
+
+		if (n == len && !strncmp(p, name, n))
+			return true;
+		p += n;
+		p += *p == ' ';
+	}
+	return false;
+}
+
+static const char **text_option(struct options *o, int c)
+{
+	switch (c) {
+	case O_TO: return &o->to;
+	case O_ID: return &o->id;
+	case O_SPEED: return &o->speed;
+	case O_CLUSTER: return &o->cluster;
+	case O_MAX_CHUNK: return &o->max_chunk;
+	case O_MAX_WORKERS: return &o->max_workers;
+	case O_DETECT_ZEROES: return &o->detect_zeroes;
+	case O_ON_SOURCE_ERROR: return &o->on_source_error;
+	case O_ON_TARGET_ERROR: return &o->on_target_error;
+	case O_ON_CBW_ERROR: return &o->on_cbw_error;
+	case O_CBW_TIMEOUT: return &o->cbw_timeout;
+	case O_BUFFER: return &o->buffer;
+	case O_DISCARD: return &o->discard;
+	case O_SIZE: return &o->size;
+	default: return NULL;
+	}
+}
+
+static bool *flag_option(struct options *o, int c)
+{
+	switch (c) {
+	case 'J': return &o->json;
+	case 'b': return &o->bytes;
+	case 'n': return &o->noheadings;
+	case 'f': return &o->force;
+	case O_PROGRESS: return &o->progress;
+	case O_DETACH: return &o->detach;
+	case O_NO_FREEZE: return &o->no_freeze;
+	case O_ALLOW_LARGER: return &o->allow_larger;
+	default: return NULL;
+	}
+}
+
+static const char *option_name(int c)
+{
+	const struct option *p;
+
+	for (p = options; p->name; p++)
+		if (p->val == c)
+			return p->name;
+	return "";
+}
+
+/* Options anywhere on the line; which were given is kept for the verb's check. */
+static int parse_options(int argc, char **argv, struct options *o,
+			 int *given, int *nr_given)
+{
+	const char **text;
+	bool *flag;
+	int c, i;
+
+	while ((c = getopt_long(argc, argv, "Jbnfh", options, NULL)) != -1) {
+		if (c == '?')
+			return EX_USAGE_;
+		if (c == 'h' || c == O_VERSION) {
+			if (c == 'h')
+				usage(stdout);
+			else
+				printf("dmbackup %s\n", DMBACKUP_VERSION);
+			exit(EX_OK);
+		}
+		for (i = 0; i < *nr_given; i++)
+			if (given[i] == c) {
+				say("--%s is given twice", option_name(c));
+				return EX_USAGE_;
+			}
+		given[(*nr_given)++] = c;
+		text = text_option(o, c);
+		flag = flag_option(o, c);
+		if (text)
+			*text = optarg;
+		else if (flag)
+			*flag = true;
+	}
+	return EX_OK;
+}
+
+static const struct verb *find_verb(int *argc, char ***argv)
+{
+	const struct verb *v;
+
+	for (v = verbs; v->name && *argc; v++) {
+		int words = v->object ? 2 : 1;
+
+		if (v->object && strcmp(v->object, (*argv)[0]))
+			continue;
+		if (*argc < words || strcmp(v->name, (*argv)[words - 1]))
+			continue;
+		*argc -= words;
+		*argv += words;
+		return v;
+	}
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	int given[sizeof(options) / sizeof(*options)], nr_given = 0, i, r;
+	struct options o = { 0 };
+	const struct verb *v;
+
+	r = parse_options(argc, argv, &o, given, &nr_given);
+	if (r)
+		return r;
+	argc -= optind;
+	argv += optind;
+	if (!argc) {
+		usage(stderr);
+		return EX_USAGE_;
+	}
+	v = find_verb(&argc, &argv);
+	if (!v) {
+		say("there is no '%s%s%s'", argv[0], argc > 1 ? " " : "",
+		    argc > 1 ? argv[1] : "");
+		usage(stderr);
+		return EX_USAGE_;
+	}
+	for (i = 0; i < nr_given; i++)
+		if (!takes(v->takes, option_name(given[i]))) {
+			say("%s: --%s is not for this", v->name,
+			    option_name(given[i]));
+			usage_of(v);
+			return EX_USAGE_;
+		}
+	if (argc < v->min_args || argc > v->max_args) {
+		usage_of(v);
+		return EX_USAGE_;
+	}
+	dm_setup();
+	return v->fn(argc, argv, &o);
+}

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmbackup: tables, JSON, the progress bar. The contract is in report.h.
+ */
+
+#include "report.h"
+#include "dm.h"
+
+#include <libsmartcols.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/*------------------------------------------------------------------*/
+/* Tables */
+
+enum how {
+	TEXT,
+	NUMBER,
+	SIZE,		/* bytes, or for people */
+};
+
+struct column {
+	const char *name;
+	enum how how;
+};
+
+struct report {
+	struct libscols_table *table;
+	struct libscols_line *line;
+	const struct column *columns;
+	unsigned int n;
+	bool bytes;
+};
+
+/* JSON's keys are lower case. */
+static char *column_name(const char *name, bool json)
+{
+	char *s = xstrdup(name), *p;
+
+	for (p = s; json && *p; p++)
+		*p = *p >= 'A' && *p <= 'Z' ? *p - 'A' + 'a' :
+		     *p == '-' ? '_' : *p;
+	return s;
+}
+
+static void report_begin(struct report *r, const char *name,
+			 const struct column *columns, unsigned int n,
+			 const struct options *o)
+{
+	unsigned int i;
+
+	r->table = scols_new_table();
+	r->columns = columns;
+	r->n = n;
+	r->bytes = o->bytes || o->json;
+	r->line = NULL;
+	scols_table_enable_json(r->table, o->json);
+	scols_table_enable_noheadings(r->table, o->noheadings);
+	scols_table_set_name(r->table, name);
+	for (i = 0; i < n; i++) {
+		char *key = column_name(columns[i].name, o->json);
+		struct libscols_column *c =
+			scols_table_new_column(r->table, key, 0,
+					       columns[i].how == TEXT ? 0 :
+					       SCOLS_FL_RIGHT);
+
+		if (columns[i].how != TEXT && o->json)
+			scols_column_set_json_type(c, SCOLS_JSON_NUMBER);
+		free(key);
+	}
+}
+
+static void report_row(struct report *r)
+{
+	r->line = scols_table_new_line(r->table, NULL);
+}
+
+static void report_text(struct report *r, unsigned int column, const char *text)
+{
+	scols_line_set_data(r->line, column, text);
+}
+
+static void report_number(struct report *r, unsigned int column, uint64_t n)
+{
+	char buf[32];
+
+	if (r->columns[column].how == SIZE && !r->bytes)
+		format_bytes(n, buf, sizeof(buf));
+	else
+		snprintf(buf, sizeof(buf), "%llu", (unsigned long long)n);
+	scols_line_set_data(r->line, column, buf);
+}
+
+static int report_end(struct report *r)
+{
+	int ret = scols_print_table(r->table);
+
+	scols_unref_table(r->table);
+	return ret ? EX_FAILED : EX_OK;
+}
+
+/*------------------------------------------------------------------*/
+/* list */
+
+static const struct column list_columns[] = {
+	{ "NAME", TEXT }, { "DEVICE", TEXT }, { "SIZE", SIZE },
+	{ "STATE", TEXT }, { "ORIGIN", TEXT }, { "JOBS", NUMBER },
+	{ "STAGED", SIZE }, { "BUFFER", SIZE }, { "MOUNTPOINT", TEXT },
+};
+
+struct list {
+	struct report report;
+	const char *only;
+};
+
+static int list_one(const char *name, void *ctx)
+{
+	struct list *l = ctx;
+	struct report *r = &l->report;
+	struct filter f = { 0 };
+	struct dm_tab tab;
+	struct device d;
+	char *where, devno[32];
+	bool filter, pass;
+
+	if (dm_tab_read(name, &tab))
+		return 0;
+	filter = dm_tab_is(&tab, "backup");
+	pass = dm_tab_is(&tab, "backup-pass");
+	snprintf(devno, sizeof(devno), "%.*s",
+		 tab.n ? (int)strcspn(tab.seg[0].params, " ") : 0,
+		 tab.n ? tab.seg[0].params : "");
+	memset(&d, 0, sizeof(d));
+	d.arg = name;
+	if ((filter || pass) && !dm_by_name(name, &d.dm)) {
+		d.is_dm = true;
+		d.major = d.dm.major;
+		d.minor = d.dm.minor;
+		if (filter && filter_read(&d, &f))
+			filter = false;
+		where = device_lv_name(&d.dm);
+		report_row(r);
+		report_text(r, 0, where ? where : name);
+		free(where);
+		report_number(r, 2, dm_tab_len(&tab) * 512);
+		report_text(r, 3, pass ? "detaching" : d.dm.suspended ?
+				  "suspended" : "attached");
+		report_text(r, 4, devno);
+		report_number(r, 5, f.nr_jobs);
+		report_number(r, 6, f.staged * 512);
+		report_number(r, 7, f.budget * 512);
+		where = device_mountpoint(&d);
+		report_text(r, 8, where ? where : "");
+		free(where);
+		snprintf(devno, sizeof(devno), "%u:%u", d.major, d.minor);
+		report_text(r, 1, devno);
+		filter_free(&f);
+	}
+	dm_tab_free(&tab);
+	return 0;
+}
+
+int cmd_list(int argc, char **argv, const struct options *o)
+{
+	struct list l;
+	int r;
+
+	(void)argc;
+	(void)argv;
+	report_begin(&l.report, "filters", list_columns,
+		     sizeof(list_columns) / sizeof(*list_columns), o);
+	r = dm_for_each(list_one, &l);
+	if (r) {
+		say("devices can't be listed: %s", dm_why());
+		return code_of_errno(r);
+	}
+	return report_end(&l.report);
+}
+
+/*------------------------------------------------------------------*/
+/* jobs */
+
+static const struct column job_columns[] = {
+	{ "ID", TEXT }, { "TYPE", TEXT }, { "STATE", TEXT },
+	{ "DONE", SIZE }, { "TOTAL", SIZE }, { "PERCENT", NUMBER },
+	{ "SPEED", SIZE }, { "IO", TEXT }, { "ERROR", TEXT },
+};
+
+static unsigned int percent(uint64_t done, uint64_t total)
+{
+	return total ? done * 100 / total : 100;
+}
+
+int report_jobs(const struct device *d, const struct filter *f,
+		const struct options *o)
+{
+	struct report r;
+	unsigned int i;
+
+	(void)d;
+	report_begin(&r, "jobs", job_columns,
+		     sizeof(job_columns) / sizeof(*job_columns), o);
+	for (i = 0; i < f->nr_jobs; i++) {
+		const struct job *j = &f->jobs[i];
+
+		report_row(&r);
+		report_text(&r, 0, j->id);
+		report_text(&r, 1, j->type);
+		report_text(&r, 2, j->state);
+		report_number(&r, 3, j->done * 512);
+		report_number(&r, 4, j->total * 512);
+		report_number(&r, 5, percent(j->done, j->total));
+		report_number(&r, 6, j->speed);
+		report_text(&r, 7, j->io_status);
+		report_text(&r, 8, j->error);
+	}
+	return report_end(&r);
+}
+
+/* "key=value ..." as one row of a table a person reads downwards. */
+int report_job(const char *answer, const struct options *o)
+{
+	static const struct column columns[] = {
+		{ "KEY", TEXT }, { "VALUE", TEXT },
+	};
+	char *copy = xstrdup(answer), *p = copy, *eq, *end;
+	struct report r;
+	struct options plain = *o;
+
+	plain.noheadings = true;
+	report_begin(&r, "job", columns, 2, &plain);
+	while (p && *p && (eq = strchr(p, '='))) {
+		bool last = !strncmp(p, "cause=", 6);
+
+		*eq = '\0';
+		end = last ? NULL : strchr(eq + 1, ' ');
+		if (end)
+			*end++ = '\0';
+		report_row(&r);
+		report_text(&r, 0, p);
+		report_text(&r, 1, eq + 1);
+		p = end;
+	}
+	free(copy);
+	return report_end(&r);
+}
+
+/*------------------------------------------------------------------*/
+/* status */
+
+static const struct column status_columns[] = {
+	{ "NAME", TEXT }, { "MODE", TEXT }, { "STAGED", SIZE },
+	{ "BUFFER", SIZE }, { "HELD", NUMBER }, { "LONGEST-HOLD-MS", NUMBER },
+	{ "GUEST-COPIED", SIZE }, { "HELD-TOTAL", NUMBER },
+	{ "DISCARDS-SKIPPED", SIZE }, { "JOBS", NUMBER },
+};
+
+static int report_filter(const struct device *d, const struct filter *f,
+			 const struct options *o)
+{
+	struct report r;
+
+	report_begin(&r, "filter", status_columns,
+		     sizeof(status_columns) / sizeof(*status_columns), o);
+	report_row(&r);
+	report_text(&r, 0, d->arg);
+	report_text(&r, 1, f->mode);
+	report_number(&r, 2, f->staged * 512);
+	report_number(&r, 3, f->budget * 512);
+	report_number(&r, 4, f->held);
+	report_number(&r, 5, f->longest_ms);
+	report_number(&r, 6, f->guest_copied * 512);
+	report_number(&r, 7, f->held_total);
+	report_number(&r, 8, f->discards_skipped * 512);
+	report_number(&r, 9, f->nr_jobs);
+	return report_end(&r);
+}
+
+int cmd_status(int argc, char **argv, const struct options *o)
+{
+	struct filter f;
+	struct device d;
+	int r;
+
+	(void)argc;
+	r = device_find_filter(argv[0], &d);
+	if (!r)
+		r = filter_read(&d, &f);
+	if (r)
+		return r;
+	r = report_filter(&d, &f, o);
+	if (!r && f.nr_jobs && !o->json) {
+		printf("\n");
+		r = report_jobs(&d, &f, o);
+	}
+	filter_free(&f);
+	return r;
+}
+
+/*------------------------------------------------------------------*/
+/* The result of a backup */
+
+static const struct column backup_columns[] = {
+	{ "DEVICE", TEXT }, { "TARGET", TEXT }, { "OUTCOME", TEXT },
+	{ "COPIED", SIZE }, { "GUEST-COPIED", SIZE }, { "MS", NUMBER },
+	{ "SPEED", SIZE }, { "LONGEST-HOLD-MS", NUMBER },
+};
+
+int report_backup(const struct device *d, const char *answer, uint64_t ms,
+		  unsigned int longest_ms, const struct options *o)
+{
+	uint64_t bytes = show_number(answer, "done") * 512;
+	char *target = show_value(answer, "target");
+	char *outcome = show_value(answer, "outcome");
+	struct report r;
+
+	report_begin(&r, "backup", backup_columns,
+		     sizeof(backup_columns) / sizeof(*backup_columns), o);
+	report_row(&r);
+	report_text(&r, 0, d->arg);
+	report_text(&r, 1, o->to ? o->to : target);
+	report_text(&r, 2, outcome);
+	report_number(&r, 3, bytes);
+	report_number(&r, 4, show_number(answer, "guest_copied") * 512);
+	report_number(&r, 5, ms);
+	report_number(&r, 6, ms ? bytes * 1000 / ms : 0);
+	report_number(&r, 7, longest_ms);
+	free(target);
+	free(outcome);
+	return report_end(&r);
+}
+
+/*------------------------------------------------------------------*/
+/* Progress */
+
+#define BAR 24
+
+static bool drawn;
+
+static unsigned int width(void)
+{
+	struct winsize ws;
+
+	return !ioctl(2, TIOCGWINSZ, &ws) && ws.ws_col ? ws.ws_col : 100;
+}
+
+/* Over a terminal's line; elsewhere each on a line of its own. */
+static void draw(const char *line)
+{
+	if (isatty(2))
+		fprintf(stderr, "\r%-.*s\033[K", (int)width() - 1, line);
+	else
+		fprintf(stderr, "%s\n", line);
+	drawn = isatty(2);
+}
+
+static char *progress_line(const char *title, const char *answer, uint64_t ms)
+{
+	uint64_t done = show_number(answer, "done") * 512;
+	uint64_t total = show_number(answer, "total") * 512;
+	uint64_t rate = ms ? done * 1000 / ms : 0;
+	unsigned int pc = percent(done, total), i;
+	char bar[BAR + 1], a[32], b[32], c[32], eta[32] = "";
+	char *state = show_value(answer, "state"), *line;
+
+	for (i = 0; i < BAR; i++)
+		bar[i] = i < pc * BAR / 100 ? '#' : '.';
+	bar[BAR] = '\0';
+	if (rate && done < total)
+		snprintf(eta, sizeof(eta), ", %llu s left",
+			 (unsigned long long)((total - done) / rate + 1));
+	line = xasprintf("%s [%s] %3u%%  %s of %s, %s/s%s%s%s", title, bar, pc,
+			 format_bytes(done, a, sizeof(a)),
+			 format_bytes(total, b, sizeof(b)),
+			 format_bytes(rate, c, sizeof(c)), eta,
+			 strcmp(state, "running") ? ", " : "",
+			 strcmp(state, "running") ? state : "");
+	free(state);
+	return line;
+}
+
+void progress_show(const char *title, const char *answer, uint64_t ms)
+{
+	static unsigned int last = 101;
+	unsigned int pc = percent(show_number(answer, "done"),
+				  show_number(answer, "total"));
+	char *line;
+
+	/* A log is not to be flooded. */
+	if (!isatty(2) && pc / 10 == last / 10)
+		return;
+	last = pc;
+	line = progress_line(title, answer, ms);
+	draw(line);
+	free(line);
+}
+
+void progress_end(const char *title, const char *answer, uint64_t ms)
+{
+	char *line = progress_line(title, answer, ms);
+
+	draw(line);
+	if (drawn)
+		fputc('\n', stderr);
+	drawn = false;
+	free(line);
+}
+
+void progress_clear(void)
+{
+	if (drawn)
+		fputc('\n', stderr);
+	drawn = false;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * dmbackup: tables, JSON, the progress bar.
+ *
+ * Tables and JSON are libsmartcols'. Keys of JSON are the columns in lower case;
+ * numbers are numbers, sizes bytes.
+ */
+
+#ifndef REPORT_H
+#define REPORT_H
+
+#include "dmbackup.h"
+#include "filter.h"
+
+int report_jobs(const struct device *d, const struct filter *f,
+		const struct options *o);
+int report_job(const char *answer, const struct options *o);
+
+/* The result of a backup, as one row. @answer: its last "job show". */
+int report_backup(const struct device *d, const char *answer, uint64_t ms,
+		  unsigned int longest_ms, const struct options *o);
+
+/* One line on stderr, drawn over and over. @answer: "job show". */
+void progress_show(const char *title, const char *answer, uint64_t ms);
+void progress_end(const char *title, const char *answer, uint64_t ms);
+void progress_clear(void);
+
+#endif

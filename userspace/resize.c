@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * dmbackup resize: a filter follows its origin's growth.
+ *
+ * LVM can't load a table into a device that has a filter. So an LV is grown in
+ * LVM's metadata only (lvextend --driverloaded n), and here the hidden lower
+ * device gets the table that the metadata asks for, then the filter its new
+ * length. What was there must stay where it was.
+ */
+
+#include "attach.h"
+#include "dm.h"
+#include "dmbackup.h"
+#include "filter.h"
+#include "guard.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MAX_FIELDS 8
+
+/*------------------------------------------------------------------*/
+/* Asking LVM */
+
+/* Runs a program; calls @fn with each line. 0, or an exit code. */
+static int run_lines(char *const argv[], bool (*fn)(char *line, void *ctx),
+		     void *ctx)
+{
+	int fds[2], status;
+	char line[4096];
+	bool ok = true;
+	FILE *f;
+	pid_t pid;
+
+	if (pipe(fds))
+		return EX_FAILED;
+	pid = fork();
+	if (!pid) {
+		dup2(fds[1], 1);
+		close(fds[0]);
+		close(fds[1]);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	close(fds[1]);
+	f = fdopen(fds[0], "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = '\0';
+		ok = ok && fn(line, ctx);
+	}
+	if (f)
+		fclose(f);
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status || !ok) {
+		say("%s failed", argv[0]);
+		return EX_FAILED;
+	}
+	return EX_OK;
+}
+
+/* "a|b|c" into fields, leading blanks dropped. */
+static int split(char *line, char **field)
+{
+	int n = 0;
+
+	while (line && n < MAX_FIELDS) {
+		field[n] = strsep(&line, "|");
+		while (*field[n] == ' ')
+			field[n]++;
+		n++;
+	}
+	return n;
+}
+
+struct pv {
+	struct pv *next;
+	char *name;
+	unsigned int major;
+	unsigned int minor;
+	uint64_t start;		/* of its first extent, sectors */
+	uint64_t extent;	/* sectors */
+};
+
+struct layout {
+	struct pv *pvs;
+	struct dm_tab tab;
+};
+
+/* pv_name|pe_start|vg_extent_size */
+static bool read_pv(char *line, void *ctx)
+{
+	struct layout *l = ctx;
+	char *field[MAX_FIELDS];
+	struct stat st;
+	struct pv *pv;
+
+	if (split(line, field) != 3 || stat(field[0], &st))
+		return false;
+	pv = xcalloc(1, sizeof(*pv));
+	pv->name = xstrdup(field[0]);
+	pv->major = major(st.st_rdev);
+	pv->minor = minor(st.st_rdev);
+	pv->start = strtoull(field[1], NULL, 10);
+	pv->extent = strtoull(field[2], NULL, 10);
+	pv->next = l->pvs;
+	l->pvs = pv;
+	return true;
+}
+
+/* "/dev/sda1(17)" to "8:1 <sector>". To be freed; NULL if it is not known. */
+static char *place(struct layout *l, char *device)
+{
+	char *paren = strrchr(device, '(');
+	uint64_t extent;
+	struct pv *pv;
+
+	if (!paren)
+		return NULL;
+	*paren = '\0';
+	extent = strtoull(paren + 1, NULL, 10);
+	for (pv = l->pvs; pv; pv = pv->next)
+		if (!strcmp(pv->name, device))
+			return xasprintf("%u:%u %llu", pv->major, pv->minor,
+					 (unsigned long long)
+					 (pv->start + extent * pv->extent));
+	return NULL;
+}
+
+/* segtype|seg_start|seg_size|stripes|stripe_size|devices */
+static bool read_segment(char *line, void *ctx)
+{
+	struct layout *l = ctx;
+	char *field[MAX_FIELDS], *params, *device, *where, *next;
+	unsigned int stripes;
+	bool linear;
+
+	if (split(line, field) != 6)
+		return false;
+	stripes = strtoul(field[3], NULL, 10);
+	linear = stripes == 1 && !strcmp(field[0], "linear");
+	if (!linear && strcmp(field[0], "striped")) {
+		say("segments of type %s can't be resized below a filter",
+		    field[0]);
+		hint("detach, resize, attach again");
+		return false;
+	}
+	params = linear ? xstrdup("") : xasprintf("%u %s", stripes, field[4]);
+	while ((device = strsep(&field[5], ","))) {
+		where = place(l, device);
+		if (!where)
+			return false;
+		next = xasprintf("%s%s%s", params, *params ? " " : "", where);
+		free(params);
+		free(where);
+		params = next;
+	}
+	dm_tab_add(&l->tab, strtoull(field[1], NULL, 10),
+		   strtoull(field[2], NULL, 10), linear ? "linear" : "striped",
+		   params);
+	free(params);
+	return true;
+}
+
+/* The table that LVM's metadata asks for. */
+static int read_layout(const char *lv, struct layout *l)
+{
+	char *vg = xasprintf("%.*s", (int)strcspn(lv, "/"), lv);
+	char *select = xasprintf("vg_name=%s", vg);
+	char *pvs[] = {
+		"pvs", "--noheadings", "--nosuffix", "--units", "s",
+		"--separator", "|", "-o", "pv_name,pe_start,vg_extent_size",
+		"-S", select, NULL
+	};
+	char *lvs[] = {
+		"lvs", "--noheadings", "--nosuffix", "--units", "s",
+		"--separator", "|", "--segments", "-o",
+		"segtype,seg_start,seg_size,stripes,stripe_size,devices",
+		(char *)lv, NULL
+	};
+	int r;
+
+	r = run_lines(pvs, read_pv, l);
+	if (!r)
+		r = run_lines(lvs, read_segment, l);
+	free(vg);
+	free(select);
+	return r;
+}
+
+static bool ignore_line(char *line, void *ctx)
+{
+	(void)line;
+	(void)ctx;
+	return true;
+}
+
+static int lvextend(const char *lv, const char *size)
+{
+	char *argv[] = {
+		"lvextend", "--driverloaded", "n", "-L", (char *)size,
+		(char *)lv, NULL
+	};
+
+	return run_lines(argv, ignore_line, NULL);
+}
+
+/*------------------------------------------------------------------*/
+/* The swap */
+
+struct resize {
+	const struct device *d;
+	struct dm_dev lower;
+	struct dm_tab live;	/* the filter's table */
+	struct dm_tab old;	/* the lower device's */
+	struct dm_tab lower_tab; /* the lower device's new one; empty: as it is */
+	struct dm_tab top;	/* the filter's new one */
+};
+
+/* Does linear segment @new map what @old maps to the same place? */
+static bool covers(const struct dm_segment *new, const struct dm_segment *old)
+{
+	unsigned long long new_at, old_at;
+	unsigned int a, b, c, d;
+
+	if (strcmp(new->type, old->type) || new->start > old->start ||
+	    new->start + new->len < old->start + old->len)
+		return false;
+	if (strcmp(new->type, "linear"))
+		return new->start == old->start &&
+		       !strcmp(new->params, old->params);
+	return sscanf(new->params, "%u:%u %llu", &a, &b, &new_at) == 3 &&
+	       sscanf(old->params, "%u:%u %llu", &c, &d, &old_at) == 3 &&
+	       a == c && b == d &&
+	       new_at + (old->start - new->start) == old_at;
+}
+
+static bool keeps_data(const struct dm_tab *new, const struct dm_tab *old)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < old->n; i++) {
+		for (j = 0; j < new->n; j++)
+			if (covers(&new->seg[j], &old->seg[i]))
+				break;
+		if (j == new->n)
+			return false;
+	}
+	return true;
+}
+
+static bool read_number(char *line, void *ctx)
+{
+	while (*line == ' ')
+		line++;
+	*(uint64_t *)ctx = strtoull(line, NULL, 10);
+	return true;
+}
+
+/* A thin volume's table says nothing of where its data is. */
+static int plan_thin(struct resize *z, const char *lv)
+{
+	char *argv[] = {
+		"lvs", "--noheadings", "--nosuffix", "--units", "s", "-o",
+		"lv_size", (char *)lv, NULL
+	};
+	uint64_t size = 0;
+	int r = run_lines(argv, read_number, &size);
+
+	if (!r)
+		dm_tab_add(&z->lower_tab, 0, size, "thin",
+			   z->old.seg[0].params);
+	return r;
+}
+
+/* What the lower device of an LV is to become. */
+static int plan_lv(struct resize *z, const char *lv)
+{
+	struct layout l = { 0 };
+	int r;
+
+	if (dm_tab_is(&z->old, "thin"))
+		return plan_thin(z, lv);
+	r = read_layout(lv, &l);
+	z->lower_tab = l.tab;
+	if (r || keeps_data(&l.tab, &z->old))
+		return r;
+	say("%s: LVM has moved data of it; its table can't be replaced",
+	    z->d->arg);
+	hint("detach, lvchange --refresh, attach again");
+	return EX_REFUSED;
+}
+
+/* The filter's new table: its old one, longer. */
+static int plan_top(struct resize *z, uint64_t len)
+{
+	uint64_t now = dm_tab_len(&z->live);
+
+	if (len < now) {
+		say("%s: would shrink from %llu to %llu sectors; only growing is possible",
+		    z->d->arg, (unsigned long long)now,
+		    (unsigned long long)len);
+		return EX_REFUSED;
+	}
+	dm_tab_add(&z->top, 0, len, "backup", z->live.seg[0].params);
+	return EX_OK;
+}
+
+static void resize_finish(void *ctx)
+{
+	struct resize *z = ctx;
+
+	/* A lower device that is longer than the filter does no harm. */
+	dm_clear(z->lower.name);
+	dm_clear(z->d->dm.name);
+}
+
+static int resize_swap(struct resize *z)
+{
+	int r = 0;
+
+	if (z->lower_tab.n) {
+		r = dm_load(z->lower.name, &z->lower_tab, z->lower.read_only);
+		if (!r)
+			r = dm_resume(z->lower.name);
+	}
+	if (!r)
+		r = dm_load(z->d->dm.name, &z->top, z->d->dm.read_only);
+	if (!r)
+		r = dm_resume(z->d->dm.name);
+	if (r) {
+		say("%s: can't be resized: %s", z->d->arg, dm_why());
+		resize_finish(z);
+	}
+	return code_of_errno(r);
+}
+
+/* Read what is there, plan what is to be. */
+static int resize_plan(struct resize *z, const struct options *o)
+{
+	char *lv = device_lv_name(&z->d->dm);
+	unsigned int ma, mi;
+	struct device lower;
+	char devno[32];
+	int r;
+
+	if (dm_tab_read(z->d->dm.name, &z->live) ||
+	    sscanf(z->live.seg[0].params, "%u:%u", &ma, &mi) != 2)
+		return EX_FAILED;
+	if (lv && !dm_by_devno(ma, mi, &z->lower) &&
+	    !dm_tab_read(z->lower.name, &z->old)) {
+		r = o->size ? lvextend(lv, o->size) : EX_OK;
+		if (!r)
+			r = plan_lv(z, lv);
+		free(lv);
+		return r ? r : plan_top(z, dm_tab_len(&z->lower_tab));
+	}
+	free(lv);
+	if (o->size) {
+		say("%s: --size is for logical volumes; grow the origin first",
+		    z->d->arg);
+		return EX_USAGE_;
+	}
+	snprintf(devno, sizeof(devno), "%u:%u", ma, mi);
+	r = device_find(devno, &lower);
+	return r ? r : plan_top(z, lower.sectors);
+}
+
+int cmd_resize(int argc, char **argv, const struct options *o)
+{
+	struct resize z = { 0 };
+	struct device d;
+	struct guard g;
+	int r;
+
+	(void)argc;
+	r = device_find_filter(argv[0], &d);
+	if (!r)
+		r = end_jobs(&d, false);
+	if (r)
+		return r;
+	z.d = &d;
+	r = resize_plan(&z, o);
+	if (!r && dm_tab_len(&z.top) != dm_tab_len(&z.live)) {
+		r = guard_begin(&g, d.dm.name, resize_finish, &z);
+		if (!r) {
+			r = resize_swap(&z);
+			guard_end(&g);
+		}
+	}
+	dm_tab_free(&z.live);
+	dm_tab_free(&z.old);
+	dm_tab_free(&z.lower_tab);
+	dm_tab_free(&z.top);
+	return r;
+}
