@@ -57,6 +57,7 @@ struct bk_backup_params {
  * @job:	the job
  * @params:	as given; target is the backup's own copy
  * @cluster:	in effect, sectors
+ * @zeroes:	in effect
  * @dest:	where it goes; a user until @released
  * @notify:	kicks the job for the destination, and for the origin's resume
  * @deferred:	waits for the origin's resume
@@ -70,6 +71,7 @@ struct bk_backup {
 	struct bk_job job;
 	struct bk_backup_params params;
 	unsigned int cluster;
+	enum bk_zeroes zeroes;
 	struct bk_dest *dest;
 	struct work_struct notify;
 	struct bk_deferred deferred;
@@ -313,7 +315,7 @@ static int bk_backup_make_pit(struct bk_backup *b)
 	struct bk_pit_params params = {
 		.cluster	= b->cluster,
 		.max_chunk	= max_t(u64, b->params.max_chunk, b->cluster),
-		.zeroes		= b->params.zeroes,
+		.zeroes		= &b->zeroes,
 		.policy		= b->params.policy,
 		.cbw_timeout	= b->params.cbw_timeout,
 	};
@@ -495,7 +497,7 @@ static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
 			 b->params.target, bk_sync_names[b->params.sync],
 			 b->cluster, b->params.max_chunk,
 			 b->params.max_workers,
-			 bk_zeroes_names[b->params.zeroes],
+			 bk_zeroes_names[READ_ONCE(b->zeroes)],
 			 bk_cbw_policy_names[b->params.policy],
 			 b->params.cbw_timeout,
 			 (unsigned long long)atomic64_read(&b->guest_sectors));
@@ -573,6 +575,7 @@ struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
 	}
 	bk_job_init(&b->job, origin, &bk_backup_type, id, &params.job);
 	b->params = params;
+	b->zeroes = params.zeroes;
 	INIT_WORK(&b->notify, bk_backup_notify);
 	INIT_LIST_HEAD(&b->deferred.list);
 	b->deferred.work = &b->notify;

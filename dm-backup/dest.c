@@ -108,6 +108,11 @@ static int bk_dest_try_open(struct bk_dest *dest)
 				    !bk_dest_closing(dest->dev), HZ));
 	if (r)
 		return r;
+	/* Not every kernel refuses to open a read-only device for writing. */
+	if (bdev_read_only(b.bdev)) {
+		bk_bdev_close(&b);
+		return -EROFS;
+	}
 	/*
 	 * What the page cache holds of it is written now, before we write, and
 	 * dropped after, when it is flushed.

@@ -336,7 +336,7 @@ static void bk_op_start_write(struct bk_op *op)
 	op->write.sector = bk_op_sector(op);
 	op->write.sectors = bk_op_sectors(op);
 	op->write.unit = 1u << pit->shift;
-	op->write.zeroes = &pit->params.zeroes;
+	op->write.zeroes = pit->params.zeroes;
 	/*
 	 * A guest-triggered op runs on the queue that releases bios, where a
 	 * destination's full request queue must not be waited for.

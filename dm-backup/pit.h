@@ -81,14 +81,15 @@ struct bk_bucket {
  * struct bk_pit_params - how to make a point in time
  * @cluster:	sectors, a power of two
  * @max_chunk:	sectors that one background copy may take
- * @zeroes:	what to do with zeroes
+ * @zeroes:	what to do with zeroes; the owner's, set to OFF when the
+ *		destination can't do it
  * @policy:	when copying for a guest's write fails
  * @cbw_timeout: ms that a guest's write may wait; 0: for ever
  */
 struct bk_pit_params {
 	unsigned int cluster;
 	unsigned int max_chunk;
-	enum bk_zeroes zeroes;
+	enum bk_zeroes *zeroes;
 	enum bk_cbw_policy policy;
 	unsigned int cbw_timeout;
 };
@@ -109,7 +110,7 @@ struct bk_pit_params {
  * @pending:	map, see above
  * @claimed:	map, see above
  * @todo:	clusters that are not saved
- * @params:	as given; zeroes, policy and cbw_timeout may change
+ * @params:	as given; policy and cbw_timeout may change
  * @reserve:	one cluster's buffer
  * @op_pool:	of struct bk_op
  * @background:	background ops in flight
