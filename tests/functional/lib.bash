@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What functional tests share: devices to work on, the filter F over the origin
+# S with the destination T, and ways to look at them.
+#
+#   S  /dev/ram0   T  /dev/ram1   more: /dev/ram2, /dev/ram3   each $SIZE_MB MiB
+#   F  /dev/mapper/f
+# Each test begins with S and T of known contents and ends with everything
+# removed, the module unused, and no splat in the kernel's log.
+
+top=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
+build=$top/build/$(uname -r)
+PATH=$top/build:$PATH
+export LVM_SYSTEM_DIR=/tmp/dmbackup-lvm LVM_SUPPRESS_FD_WARNINGS=1
+
+SIZE_MB=${SIZE_MB:-16}
+SECTORS=$((SIZE_MB * 2048))
+S=/dev/ram0
+T=/dev/ram1
+F=/dev/mapper/f
+
+setup_file() {
+	modprobe -a dm-mod loop 2>/dev/null || true
+	modprobe brd rd_nr=4 rd_size=$((SIZE_MB * 1024)) max_part=4
+	[[ -e /sys/module/dm_backup ]] || insmod "$build/dm_backup.ko"
+}
+
+teardown_file() {
+	rmmod dm_backup
+	rmmod brd
+	rm -f /tmp/fill-? /tmp/snap-*
+}
+
+setup() {
+	dmesg_mark "test: $BATS_TEST_NAME"
+	prefill
+}
+
+teardown() {
+	remove_all || return 1
+	! splats
+}
+
+# --- contents -----------------------------------------------------------------
+
+# S holds what differs everywhere and is nowhere zero; T holds 0xff.
+prefill() {
+	[[ -e /tmp/fill-s ]] || seq -f '1%014.0f' "$((SIZE_MB * 65536))" > /tmp/fill-s
+	[[ -e /tmp/fill-t ]] || head -c "${SIZE_MB}M" /dev/zero | tr '\0' '\377' > /tmp/fill-t
+	dd if=/tmp/fill-s of="$S" bs=1M oflag=direct status=none
+	dd if=/tmp/fill-t of="$T" bs=1M oflag=direct status=none
+}
+
+# w BYTE OFFSET LENGTH [DEV]: write a repeated byte; K and M are understood.
+w() {
+	local at len
+	at=$(bytes "$2") len=$(bytes "$3")
+	head -c "$len" /dev/zero | tr '\0' "\\$(printf %o "$(($1))")" |
+		dd of="${4:-$F}" bs="$len" iflag=fullblock seek="$at" oflag=direct,seek_bytes conv=notrunc status=none
+}
+
+bytes() {
+	case $1 in
+	*K) echo $((${1%K} * 1024)) ;;
+	*M) echo $((${1%M} * 1048576)) ;;
+	*) echo "$1" ;;
+	esac
+}
+
+# is BYTE OFFSET LENGTH DEV: does the device hold a repeated byte there?
+is() {
+	local at len
+	at=$(bytes "$2") len=$(bytes "$3")
+	[[ $(dd if="$4" bs="$len" skip="$at" count=1 iflag=direct,skip_bytes,fullblock status=none |
+		tr -d "\\$(printf %o "$(($1))")" | wc -c) == 0 ]]
+}
+
+# snap NAME [DEV]: keep a copy of a device's contents.
+snap() { dd if="${2:-$S}" of="/tmp/snap-$1" bs=1M iflag=direct status=none; }
+same() { cmp "$2" "/tmp/snap-$1"; }
+
+# --- devices ------------------------------------------------------------------
+
+# filter [FEATURES...]: F over S
+filter() { make_filter f "$S" "$@"; }
+make_filter() { # NAME DEV [FEATURES...]
+	local name=$1 dev=$2
+	shift 2
+	dmsetup create "$name" --table "0 $(blockdev --getsz "$dev") backup $dev${*:+ $# $*}"
+}
+
+devno() { printf '%d:%d' 0x"$(stat -Lc %t "$1")" 0x"$(stat -Lc %T "$1")"; }
+
+# slow NAME DEV READ_MS WRITE_MS: a device with latency; slow_set changes it
+slow() {
+	dmsetup create "$1" --table "0 $(blockdev --getsz "$2") delay $2 0 $3 $2 0 $4"
+}
+slow_set() {
+	dmsetup load "$1" --table "0 $(blockdev --getsz "$2") delay $2 0 $3 $2 0 $4"
+	dmsetup resume "$1"
+}
+
+# hang DEVICE: I/O to a dm device waits from now on; unhang ends that
+hang() { dmsetup suspend --nolockfs --noflush "$1"; }
+unhang() { dmsetup resume "$1"; }
+
+# broken NAME DEV OFFSET LENGTH: a device with a bad area
+broken() {
+	local at len all
+	at=$(($(bytes "$3") / 512)) len=$(($(bytes "$4") / 512)) all=$(blockdev --getsz "$2")
+	{
+		[[ $at == 0 ]] || echo "0 $at linear $2 0"
+		echo "$at $len error"
+		[[ $((at + len)) == "$all" ]] || echo "$((at + len)) $((all - at - len)) linear $2 $((at + len))"
+	} | dmsetup create "$1"
+}
+
+# healed NAME DEV: the same without one
+healed() {
+	dmsetup load "$1" --table "0 $(blockdev --getsz "$2") linear $2 0"
+	dmsetup resume --noflush "$1"
+}
+
+# nullb ATTRIBUTE=VALUE...: a null_blk device; its path goes to $nullb
+nullb() {
+	local dir=/sys/kernel/config/nullb/test a
+	modprobe null_blk nr_devices=0
+	mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
+	mkdir "$dir"
+	for a in "$@" power=1; do
+		echo "${a#*=}" > "$dir/${a%%=*}" || return 1
+	done
+	nullb=/dev/nullb$(<"$dir/index")
+	[[ -b $nullb ]] || nullb=/dev/test # 6.12 names it after the directory
+	wait_for 5 test -b "$nullb"
+}
+
+# What a test may have left, whatever it was.
+remove_all() {
+	local d i
+	[[ -z ${writers_pid:-} ]] || pkill -9 -x fio
+	while read -r _ d _; do
+		[[ $d != /mnt/?* ]] || umount -l "$d"
+	done < /proc/mounts
+	[[ $(wc -l < /proc/swaps) == 1 ]] || swapoff -a
+	for ((i = 0; i < 20; i++)); do
+		d=$(dmsetup info -c --noheadings -o name,attr 2>/dev/null)
+		[[ $d == *:* ]] || break
+		for d in $(grep ':.*s' <<< "$d" | cut -d: -f1); do
+			dmsetup resume "$d"
+		done
+		dmsetup remove_all 2>/dev/null
+		[[ $i == 0 ]] || sleep 0.1
+	done
+	for d in /sys/block/loop*/loop; do
+		[[ ! -e $d ]] || losetup -D
+	done
+	[[ ! -d /sys/kernel/config/nullb/test ]] || rmdir /sys/kernel/config/nullb/test
+	[[ ! -e /sys/module/scsi_debug ]] || rmmod scsi_debug
+	wait_for 5 module_idle
+}
+module_idle() { [[ $(</sys/module/dm_backup/refcnt) == 0 ]]; }
+
+# --- jobs ---------------------------------------------------------------------
+
+msg() { dmsetup message "${FILTER:-f}" 0 "$@"; }
+# start ID [OPTION...]: a full backup of F to $TARGET, or T
+start() {
+	local id=$1
+	shift
+	msg backup start "$id" target="${TARGET:-$T}" sync=full auto_dismiss=0 "$@"
+}
+# to TARGET COMMAND...
+to() {
+	local TARGET=$1
+	shift
+	"$@"
+}
+job() { # KEY ID: a value of "job show"
+	local answer
+	answer=" $(msg job show "$2")" || return 1
+	[[ $answer == *" $1="* ]] || return 1
+	answer=${answer#*" $1="}
+	[[ $1 == cause ]] || answer=${answer%% *}
+	echo "$answer"
+}
+state() { job state "$1"; }
+last_error() { msg last_error; }
+
+# A refused command: fails, and says something that matches.
+refused() { # REGEX COMMAND...
+	local why=$1
+	shift
+	run "$@"
+	[[ $status != 0 ]] || { echo "was taken: $*"; return 1; }
+	output=$(last_error)
+	[[ $output =~ $why ]] || { echo "refused for another reason: $output"; return 1; }
+}
+
+# The same for a table: the reason is in the kernel's log.
+refused_table() { # REGEX TABLE
+	run dmsetup create x --table "$2"
+	[[ $status != 0 ]] || { echo "was taken: $2"; return 1; }
+	! dmsetup info x > /dev/null 2>&1 || { echo "left a device"; return 1; }
+	dmesg | tail -n 5 | grep -E "$1" || { dmesg | tail -n 5; return 1; }
+}
+
+wait_for() { # SECONDS COMMAND...
+	local end=$((SECONDS + $1)) t=$1
+	shift
+	until "$@"; do
+		if ((SECONDS >= end)); then
+			echo "not within ${t}s: $*"
+			return 1
+		fi
+		sleep 0.05
+	done
+}
+state_is() { [[ $(state "$1") == "$2" ]]; }
+wait_state() { wait_for "${3:-20}" state_is "$1" "$2"; }
+# finished ID: concluded, and how
+finished() {
+	wait_state "$1" concluded "${2:-30}" || return 1
+	[[ $(job outcome "$1") == "${3:-completed}" ]] || { msg job show "$1"; return 1; }
+}
+
+# status WORD: mode, staged, budget, held, longest (ms), or a counter's name
+status() {
+	local f
+	read -r -a f <<< "$(dmsetup status "${FILTER:-f}")"
+	case $1 in
+	mode) echo "${f[4]}" ;;
+	staged) echo "${f[5]%/*}" ;;
+	budget) echo "${f[5]#*/}" ;;
+	held) echo "${f[6]}" ;;
+	longest) echo "${f[7]}" ;;
+	*)
+		f=" ${f[*]} "
+		f=${f#*" $1 "}
+		echo "${f%% *}"
+		;;
+	esac
+}
+staged() { status staged; }
+
+# writers [FIO OPTION...]: fio on F in the background, verifying what it wrote
+writers() {
+	fio --name=w --filename="$F" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite \
+		${WRITERS_BS---bssplit=512/20:3k/10:4k/40:12k/10:64k/15:256k/5} --size="${SIZE_MB}M" --verify=crc32c --verify_backlog=64 \
+		--verify_fatal=1 --time_based --runtime="${RUNTIME:-60}" --output=/tmp/fio.out "$@" &
+	writers_pid=$!
+	sleep 0.3
+}
+# fio ends with an error when it is interrupted; what matters is its report.
+writers_end() {
+	kill -INT "$writers_pid"
+	wait "$writers_pid" || true
+	writers_pid=
+	if [[ $(grep -c 'err= 0' /tmp/fio.out) == 0 ]] || grep -E '^verify|err=[1-9]|err= *[1-9]' /tmp/fio.out; then
+		head -n 20 /tmp/fio.out
+		return 1
+	fi
+}
+
+# go ID: as fast as it can, unless it is done already
+go() { msg job set_speed "$1" 0 2>/dev/null || state_is "$1" concluded; }
+
+# cut_start ID [OPTION...]: start with F suspended, with a copy of S as of then
+cut_start() {
+	dmsetup suspend f
+	snap ref
+	start "$@" || { dmsetup resume f; return 1; }
+	wait_for 5 started "$1"
+	dmsetup resume f
+}
+started() { [[ $(state "$1") != created ]]; }
+
+# --- the kernel's log -----------------------------------------------------------
+
+dmesg_mark() { echo "$*" > /dev/kmsg; }
+splats() {
+	local log
+	log=$(dmesg)
+	log=${log##*"test: $BATS_TEST_NAME"}
+	[[ $log =~ (WARNING:|BUG:|Oops|Call\ Trace|KASAN|blocked\ for\ more|possible\ circular|possible\ recursive|suspicious\ RCU|sleeping\ function) ]] &&
+		echo "kernel log: ${BASH_REMATCH[1]}"
+}
