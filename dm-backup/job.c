@@ -427,8 +427,7 @@ static void bk_job_step_concluded(struct bk_job *job)
 
 	spin_lock(&job->lock);
 	silent = job->silent;
-	dismiss = job->dismiss || job->hurry || silent ||
-		  job->params.auto_dismiss;
+	dismiss = job->dismiss || silent || job->params.auto_dismiss;
 	spin_unlock(&job->lock);
 
 	if (!job->told && !silent)
@@ -816,6 +815,7 @@ void bk_jobs_shutdown(struct bk_origin *origin)
 		spin_lock(&job->lock);
 		job->cancel = true;
 		job->hurry = true;
+		job->dismiss = true;
 		spin_unlock(&job->lock);
 		bk_job_kick(job);
 	}

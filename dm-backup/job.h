@@ -138,7 +138,7 @@ struct bk_job_params {
  * @cancel:	cancel is requested
  * @finalize:	the same
  * @dismiss:	the same
- * @hurry:	do not wait for the destination: the filter goes away
+ * @hurry:	do not wait for the destination
  * @silent:	its start is refused by its message: no event, no trace
  * @broken:	its point in time was given up
  * @err:	0, or why it fails: negative errno
