@@ -359,13 +359,17 @@ static void draw(const char *line)
 
 static char *progress_line(const char *title, const char *answer, uint64_t ms)
 {
+	static uint64_t first = UINT64_MAX;	/* done when we came */
 	uint64_t done = show_number(answer, "done") * 512;
 	uint64_t total = show_number(answer, "total") * 512;
-	uint64_t rate = ms ? done * 1000 / ms : 0;
+	uint64_t rate;
 	unsigned int pc = percent(done, total), i;
 	char bar[BAR + 1], a[32], b[32], c[32], eta[32] = "";
 	char *state = show_value(answer, "state"), *line;
 
+	if (first == UINT64_MAX)
+		first = done;
+	rate = ms ? (done - first) * 1000 / ms : 0;
 	for (i = 0; i < BAR; i++)
 		bar[i] = i < pc * BAR / 100 ? '#' : '.';
 	bar[BAR] = '\0';
