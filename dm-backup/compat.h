@@ -12,6 +12,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 
 #ifndef BK_HAVE_BDEV_FREEZE
@@ -59,7 +60,13 @@ static inline int bk_bdev_open(struct bk_bdev *b, dev_t dev, void *holder)
 static inline void bk_bdev_close(struct bk_bdev *b)
 {
 #ifdef BK_HAVE_BDEV_FILE
+	/*
+	 * A kernel thread's last fput() is put off, to a thread that all files
+	 * of the system share: close it here, and now.
+	 */
+	get_file(b->file);
 	bdev_fput(b->file);
+	__fput_sync(b->file);
 #else
 	blkdev_put(b->bdev, FMODE_READ | FMODE_WRITE | FMODE_EXCL);
 #endif

@@ -95,20 +95,32 @@ static bool bk_read_part(struct bk_read *read)
 	return bk_io_submit(&read->io);
 }
 
-/* Is there a buffer, and may the origin be read? If not, @work is queued. */
-static bool bk_read_ready(struct bk_read *read)
+/*
+ * Is there a buffer, and may the origin be read? 0: yes. -EAGAIN: @work will be
+ * queued when that changes, perhaps has been: @read is not ours to look at.
+ * -ENODEV: never again.
+ */
+static int bk_read_ready(struct bk_read *read)
 {
-	struct bk_buf *buf = &read->buf;
+	struct block_device *bdev;
 
-	if (buf->state != BK_BUF_POOL && !bk_buf_get(&read->origin->pool, buf))
-		return false;
-	if (!read->bdev)
-		read->bdev = bk_origin_io_begin(read->origin, &read->deferred);
-	return read->bdev;
+	if (unlikely(READ_ONCE(read->origin->io_closed)))
+		return -ENODEV;
+	if (!bk_buf_get(&read->origin->pool, &read->buf))
+		return -EAGAIN;
+	if (read->bdev)
+		return 0;
+	bdev = bk_origin_io_begin(read->origin, &read->deferred);
+	if (IS_ERR_OR_NULL(bdev))
+		return bdev ? PTR_ERR(bdev) : -EAGAIN;
+	read->bdev = bdev;
+	return 0;
 }
 
 static void bk_read_go(struct bk_read *read)
 {
+	int r;
+
 	for (;;) {
 		if (read->part) {
 			read->status = bk_io_reap(&read->io);
@@ -118,10 +130,16 @@ static void bk_read_go(struct bk_read *read)
 		}
 		if (read->status || read->pos == read->sectors)
 			break;
-		if (!bk_read_ready(read) || !bk_read_part(read))
+		r = bk_read_ready(read);
+		if (unlikely(r == -ENODEV)) {
+			read->status = BLK_STS_IOERR;
+			break;
+		}
+		if (r || !bk_read_part(read))
 			return;		/* bk_read_work() goes on */
 	}
-	bk_origin_io_end(read->origin);
+	if (likely(read->bdev))
+		bk_origin_io_end(read->origin);
 	read->bdev = NULL;
 	read->done(read);
 }
@@ -226,7 +244,7 @@ static void bk_write_endio(struct bio *bio)
 	struct bk_write *write = bio->bi_private;
 
 	if (bk_io_ended(&write->io))
-		bk_dest_complete(write->dest, &write->work);
+		bk_dest_queue(write->dest, &write->work);
 }
 
 static bool bk_buf_is_zero(struct bk_buf *buf, unsigned int from,
@@ -372,25 +390,15 @@ static bool bk_write_begin(struct bk_write *write)
  * bk_write_start - write, or go on at @pos after an error
  * @write:	set up
  *
- * Context: process; sleeps only in the destination's submit_bio(), so not on
- * the queue that releases bios. done() may be called from here.
+ * From the destination's own workqueue: submit_bio() may sleep for as long as
+ * the device likes.
+ *
+ * Context: process; does not sleep.
  */
 void bk_write_start(struct bk_write *write)
 {
 	if (bk_write_begin(write))
-		bk_write_go(write);
-}
-
-/**
- * bk_write_queue - as bk_write_start(), from the owner's queue for writes
- * @write:	set up
- *
- * Context: process; does not sleep.
- */
-void bk_write_queue(struct bk_write *write)
-{
-	if (bk_write_begin(write))
-		bk_dest_complete(write->dest, &write->work);
+		bk_dest_queue(write->dest, &write->work);
 }
 
 /**

@@ -8,8 +8,9 @@
  *   calls done(). bk_write_start() gets a place among the destination's writes
  *   in flight, writes the buffer, zeroes as zeroes if asked to, and calls
  *   done(). done() is called exactly once for each start that was not
- *   cancelled, in process context, under no lock; inside start when the device
- *   completed at once, else from a workqueue.
+ *   cancelled, in process context, under no lock: a read's inside start when the
+ *   device completed at once, else from its workqueue; a write's from the
+ *   destination's.
  *   Bios, page vectors and buffers are part of struct bk_read and struct
  *   bk_write: nothing is allocated once the buffer is there.
  *   A guest's flags are never copied onto these bios.
@@ -132,7 +133,6 @@ void bk_read_drop(struct bk_read *read);
 void bk_write_init(struct bk_write *write, struct bk_dest *dest, bool urgent,
 		   void (*done)(struct bk_write *write));
 void bk_write_start(struct bk_write *write);
-void bk_write_queue(struct bk_write *write);
 bool bk_write_cancel(struct bk_write *write);
 
 #endif

@@ -86,9 +86,7 @@ static void bk_batch_launch(struct list_head *batch)
 			if (op->read.sector < start ||
 			    op->read.sector + op->read.sectors > end)
 				continue;
-			op->base = base;
-			kref_get(&base->ref);
-			atomic_inc(&base->read.live);
+			bk_op_share(op, base);
 			list_move_tail(&op->batch, &base->sharers);
 		}
 		bk_read_start(&base->read);
@@ -114,7 +112,7 @@ int bk_cow_start(struct bk_cfg *cfg, sector_t start, sector_t end)
 	for (i = 0; i < cfg->nr_pits; i++) {
 		struct bk_pit *pit = cfg->pits[i];
 
-		if (test_bit(BK_PIT_DRAINED, &pit->flags) &&
+		if (bk_pit_is_drained(pit) &&
 		    bk_pit_is_pending(pit, start, end) &&
 		    bk_pit_claim(pit, bk_pit_cluster(pit, start),
 				 bk_pit_cluster(pit, end - 1), &batch))
@@ -175,7 +173,7 @@ enum bk_hold bk_cow_hold(struct bk_cfg *cfg, struct bio *bio,
 
 		if (!bk_pit_is_pending(pit, start, end))
 			continue;
-		if (!test_bit(BK_PIT_DRAINED, &pit->flags))
+		if (!bk_pit_is_drained(pit))
 			return BK_HOLD_UNDRAINED;
 		first = find_next_bit(pit->pending, last + 1, first);
 		if (first > last)
@@ -238,7 +236,8 @@ static unsigned long bk_pit_next(struct bk_pit *pit, unsigned long *end)
  * Context: work item on the copy queue; does not sleep.
  * Return: sectors of the copy that was started; 0 if nothing is needed that
  * is not under way; -EAGAIN if the budget or memory is short, the pit's kick
- * says when it is not; -EBUSY before the old epoch has drained.
+ * says when it is not; -EBUSY before the old epoch has drained, or when it has
+ * been stopped.
  */
 int bk_cow_copy_next(struct bk_pit *pit, unsigned int max)
 {
@@ -246,7 +245,7 @@ int bk_cow_copy_next(struct bk_pit *pit, unsigned int max)
 	struct bk_op *op;
 	int r;
 
-	if (!test_bit(BK_PIT_DRAINED, &pit->flags))
+	if (!bk_pit_is_drained(pit) || bk_pit_is_stopped(pit))
 		return -EBUSY;
 	op = bk_op_alloc(pit, false);
 	if (!op)

@@ -152,14 +152,22 @@ static void bk_dest_free(struct kref *ref)
 	kfree(dest);
 }
 
-static void bk_dest_close_work(struct work_struct *work)
+/* Not from one of its own work items. */
+static void bk_dest_close(struct bk_dest *dest)
 {
-	struct bk_dest *dest = container_of(work, struct bk_dest, work);
-
+	/* The last user's item may be about to return. */
+	destroy_workqueue(dest->io_wq);
 	if (dest->bdev.bdev) {
 		invalidate_bdev(dest->bdev.bdev);
 		bk_bdev_close(&dest->bdev);
 	}
+}
+
+static void bk_dest_close_work(struct work_struct *work)
+{
+	struct bk_dest *dest = container_of(work, struct bk_dest, work);
+
+	bk_dest_close(dest);
 	mutex_lock(&bk_dests_lock);
 	list_del(&dest->list);
 	mutex_unlock(&bk_dests_lock);
@@ -171,6 +179,21 @@ static void bk_dest_close_work(struct work_struct *work)
 	kref_put(&dest->ref, bk_dest_free);
 	/* bk_wq is flushed before the module goes: this code outlives this. */
 	module_put(THIS_MODULE);
+}
+
+/* MAJ:MIN if that can be a device number; anything else is a path. */
+static int bk_dest_name(struct bk_dest *dest, const char *name)
+{
+	unsigned int major, minor;
+	char dummy;
+
+	if (sscanf(name, "%u:%u%c", &major, &minor, &dummy) == 2) {
+		dest->dev = MKDEV(major, minor);
+		if (MAJOR(dest->dev) == major && MINOR(dest->dev) == minor)
+			return 0;
+	}
+	dest->path = kstrdup(name, GFP_NOIO);
+	return dest->path ? 0 : -ENOMEM;
 }
 
 /**
@@ -187,20 +210,16 @@ struct bk_dest *bk_dest_open(const char *name, struct workqueue_struct *wq,
 			     struct work_struct *notify)
 {
 	struct bk_dest *dest = kzalloc(sizeof(*dest), GFP_NOIO);
-	unsigned int major, minor;
-	char dummy;
 
 	if (!dest)
 		return NULL;
-	if (sscanf(name, "%u:%u%c", &major, &minor, &dummy) == 2) {
-		dest->dev = MKDEV(major, minor);
-	} else {
-		dest->path = kstrdup(name, GFP_NOIO);
-		if (!dest->path) {
-			kfree(dest);
-			return NULL;
-		}
-	}
+	if (bk_dest_name(dest, name))
+		goto out_free;
+	/* Unbound: a guest's write never waits for this, only its budget. */
+	dest->io_wq = alloc_workqueue("dm_backup_dest/%.12s",
+				      WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
+	if (!dest->io_wq)
+		goto out_free;
 	__module_get(THIS_MODULE);
 	kref_init(&dest->ref);
 	kref_get(&dest->ref);	/* the users', dropped when it is closed */
@@ -218,6 +237,11 @@ struct bk_dest *bk_dest_open(const char *name, struct workqueue_struct *wq,
 	INIT_WORK(&dest->work, bk_dest_open_work);
 	queue_work(bk_wq, &dest->work);
 	return dest;
+
+out_free:
+	kfree(dest->path);
+	kfree(dest);
+	return NULL;
 }
 
 /**
@@ -382,29 +406,12 @@ void bk_dest_put_slot(struct bk_dest *dest, struct bk_slot *slot, bool ok)
 	for (urgent = 1; urgent >= 0 && !next; urgent--)
 		next = list_first_entry_or_null(&dest->waiting[urgent],
 						struct bk_slot, list);
-	/* An orphan's waiting slots have been cancelled, or soon are. */
-	if (next && dest->wq) {
+	if (next) {
 		list_del_init(&next->list);
 		bk_dest_begin(dest);
-		queue_work(dest->wq, next->work);
+		bk_dest_queue(dest, next->work);
 	}
 	spin_unlock_irq(&dest->lock);
-}
-
-/**
- * bk_dest_complete - go on with a write in process context
- * @dest:	the destination
- * @work:	what to run
- *
- * Context: any, interrupts included.
- */
-void bk_dest_complete(struct bk_dest *dest, struct work_struct *work)
-{
-	unsigned long flags;
-
-	spin_lock_irqsave(&dest->lock, flags);
-	queue_work(dest->wq ?: bk_wq, work);
-	spin_unlock_irqrestore(&dest->lock, flags);
 }
 
 /**

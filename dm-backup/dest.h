@@ -4,9 +4,10 @@
  *
  * What it promises
  *   It is open exclusively from bk_dest_open() until the last reference goes.
- *   Whatever may take as long as the device likes (opening, flushing, closing,
- *   its writes) happens in the module's workqueue or in the device, never in
- *   the filter's: a destination that hangs holds up nobody but itself.
+ *   Whatever may take as long as the device likes happens in the module's
+ *   workqueue (opening, flushing, closing) or in its own (its writes, whose
+ *   submit_bio() sleeps when the device's queue is full), never in the
+ *   filter's: a destination that hangs holds up nobody but itself.
  *   A limited number of writes is in flight; urgent ones (guest-triggered) go
  *   before others.
  *
@@ -17,16 +18,16 @@
  *
  * Orphaning
  *   An owner that does not want to wait for that any longer calls
- *   bk_dest_forget() early. From then on completions run in the module's
- *   workqueue, and the last of them closes the device. A destination holds a
- *   reference on the module, so the module can't go before; its workqueue is
- *   flushed when it goes, so neither can the code of the last completion.
+ *   bk_dest_forget() early. From then on nobody is told of anything, and the
+ *   last completion closes the device. A destination holds a reference on the
+ *   module, so the module can't go before; its workqueue is flushed when it
+ *   goes, so neither can the code of the closing.
  *
  * Locks and contexts
  *   lock      irq-safe spinlock: owner, the slots, the speed. Nothing is taken
  *             inside it. Held while work is queued to the owner's workqueue,
  *             so that after bk_dest_forget() nothing is queued there any more.
- *   Completions of writes call bk_dest_complete() from interrupts.
+ *   Completions of writes call bk_dest_queue() from interrupts.
  */
 
 #ifndef BK_DEST_H
@@ -75,6 +76,7 @@ struct bk_slot {
  * @busy:	opening or flushing
  * @closed:	it is not open any more
  * @error:	of the last opening or flushing: 0 or a negative errno
+ * @io_wq:	its writes are submitted and end here; from opening to closing
  * @lock:	protects what follows
  * @wq:		the owner's workqueue; NULL: an orphan
  * @notify:	queued there when it has been opened, flushed or closed
@@ -97,6 +99,7 @@ struct bk_dest {
 	bool busy;
 	bool closed;
 	int error;
+	struct workqueue_struct *io_wq;
 
 	spinlock_t lock;	/* all that follows */
 	struct workqueue_struct *wq;
@@ -123,10 +126,21 @@ static inline void bk_dest_get(struct bk_dest *dest)
 	refcount_inc(&dest->users);
 }
 
+/**
+ * bk_dest_queue - run something in the destination's own workqueue
+ * @dest:	the destination, with a user
+ * @work:	what to run
+ *
+ * Context: any, interrupts included.
+ */
+static inline void bk_dest_queue(struct bk_dest *dest, struct work_struct *work)
+{
+	queue_work(dest->io_wq, work);
+}
+
 bool bk_dest_get_slot(struct bk_dest *dest, struct bk_slot *slot);
 bool bk_dest_cancel_slot(struct bk_dest *dest, struct bk_slot *slot);
 void bk_dest_put_slot(struct bk_dest *dest, struct bk_slot *slot, bool ok);
-void bk_dest_complete(struct bk_dest *dest, struct work_struct *work);
 bool bk_dest_has_room(struct bk_dest *dest, u64 coming);
 
 int bk_dest_list_orphans(char *buf, size_t size);

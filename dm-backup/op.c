@@ -222,6 +222,24 @@ bool bk_op_claim(struct bk_op *op, unsigned long from, unsigned long end,
 }
 
 /**
+ * bk_op_share - let an op use what another one reads
+ * @op:		claimed, its read not started
+ * @base:	claimed, its read not started, and not narrower
+ */
+void bk_op_share(struct bk_op *op, struct bk_op *base)
+{
+	struct bk_bucket *bucket = bk_pit_bucket(op->pit, op->first);
+
+	kref_get(&base->ref);
+	/* bk_op_give_up() takes back what it finds here, once. */
+	spin_lock(&bucket->lock);
+	op->base = base;
+	if (!op->given_up)
+		atomic_inc(&base->read.live);
+	spin_unlock(&bucket->lock);
+}
+
+/**
  * bk_op_find - the op that has claimed a cluster
  * @bucket:	the cluster's; its lock is held
  * @cluster:	the cluster
@@ -328,6 +346,7 @@ static bool bk_op_stage(struct bk_op *op)
 	return !stopped;
 }
 
+/* On the destination's queue: this one may be the one that releases bios. */
 static void bk_op_start_write(struct bk_op *op)
 {
 	struct bk_pit *pit = op->pit;
@@ -337,14 +356,7 @@ static void bk_op_start_write(struct bk_op *op)
 	op->write.sectors = bk_op_sectors(op);
 	op->write.unit = 1u << pit->shift;
 	op->write.zeroes = pit->params.zeroes;
-	/*
-	 * A guest-triggered op runs on the queue that releases bios, where a
-	 * destination's full request queue must not be waited for.
-	 */
-	if (op->guest)
-		bk_write_queue(&op->write);
-	else
-		bk_write_start(&op->write);
+	bk_write_start(&op->write);
 }
 
 /* Copy the clusters of @op one by one from now on: one of them is bad. */
@@ -360,7 +372,8 @@ static void bk_pit_be_careful(struct bk_pit *pit, struct bk_op *op)
 
 /*
  * Reading failed. Of a run not all clusters need be bad: they are needed
- * again, to be copied one by one. A single bad one is for the policy: a
+ * again, to be copied one by one. The same goes for those of an op that shared
+ * a wider read, whose own will tell. A single bad one is for the policy: a
  * guest's write never fails for it, unless the job was told to prefer that.
  */
 static void bk_op_read_failed(struct bk_op *op, blk_status_t status)
@@ -369,7 +382,9 @@ static void bk_op_read_failed(struct bk_op *op, blk_status_t status)
 	blk_status_t fail = BLK_STS_OK;
 
 	WRITE_ONCE(pit->cursor, min(pit->cursor, op->first));
-	if (op->nr > 1) {
+	if (op->base != op) {
+		;	/* who waits looks again */
+	} else if (op->nr > 1) {
 		bk_pit_be_careful(pit, op);
 	} else if (!bk_pit_is_stopped(pit)) {
 		pit->ops->error(pit, false, bk_op_sector(op), status,
@@ -390,7 +405,7 @@ static void bk_op_read_done(struct bk_read *read)
 	bool last;
 
 	if (unlikely(status) && base->guest && base->nr == 1 &&
-	    !base->retried) {
+	    !base->retried && !bk_pit_is_stopped(base->pit)) {
 		base->retried = true;
 		bk_read_start(read);
 		return;
@@ -452,8 +467,8 @@ static void bk_op_saved(struct bk_op *op)
 	bk_op_finish(op);
 }
 
-/* Try the write again after a while; @arm: or when the owner says so. */
-static bool bk_op_retry_later(struct bk_op *op, bool arm)
+/* Keep @op for its write to be tried again. False if the pit has stopped. */
+static bool bk_op_keep(struct bk_op *op)
 {
 	struct bk_pit *pit = op->pit;
 	bool stopped;
@@ -461,17 +476,22 @@ static bool bk_op_retry_later(struct bk_op *op, bool arm)
 	bk_op_count(op, false);	/* once on the list it may be anybody's */
 	spin_lock(&pit->lock);
 	stopped = bk_pit_is_stopped(pit);
-	if (!stopped) {
+	if (!stopped)
 		list_add_tail(&op->retry, &pit->retry);
-		pit->backoff = clamp(pit->backoff * 2, BK_RETRY_FIRST_MS,
-				     BK_RETRY_LAST_MS);
-		if (arm)
-			queue_delayed_work(pit->origin->copy_wq,
-					   &pit->retry_work,
-					   msecs_to_jiffies(pit->backoff));
-	}
 	spin_unlock(&pit->lock);
 	return !stopped;
+}
+
+/* Try what was kept again after a while. */
+static void bk_pit_retry_later(struct bk_pit *pit)
+{
+	spin_lock(&pit->lock);
+	pit->backoff = clamp(pit->backoff * 2, BK_RETRY_FIRST_MS,
+			     BK_RETRY_LAST_MS);
+	if (!bk_pit_is_stopped(pit))
+		queue_delayed_work(pit->origin->copy_wq, &pit->retry_work,
+				   msecs_to_jiffies(pit->backoff));
+	spin_unlock(&pit->lock);
 }
 
 static bool bk_op_too_late(struct bk_op *op)
@@ -489,23 +509,30 @@ static bool bk_op_too_late(struct bk_op *op)
  */
 static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
 {
+	sector_t sector = op->write.sector + op->write.pos;
+	bool late = bk_op_too_late(op), guest = op->guest;
 	struct bk_pit *pit = op->pit;
 	enum bk_action action;
+	bool kept = false;
 
 	if (!bk_pit_is_stopped(pit)) {
-		action = pit->ops->error(pit, true,
-					 op->write.sector + op->write.pos,
-					 status, op->guest);
-		if (!op->hold) {
-			if (op->guest && bk_op_too_late(op))
-				bk_pit_break(pit, blk_status_to_errno(status));
-			if (bk_op_retry_later(op, op->guest ||
-					      action == BK_ACTION_IGNORE)) {
-				pit->ops->kick(pit);
-				return;
-			}
-		}
+		/*
+		 * Kept before the policy is asked: a resume that comes after
+		 * the policy has paused the job is to find it.
+		 */
+		bk_pit_get(pit);
+		kept = !op->hold && bk_op_keep(op);
+		action = pit->ops->error(pit, true, sector, status, guest);
+		if (kept && guest && late)
+			bk_pit_break(pit, blk_status_to_errno(status));
+		else if (kept && (guest || action == BK_ACTION_IGNORE))
+			bk_pit_retry_later(pit);
+		if (kept)
+			pit->ops->kick(pit);
+		bk_pit_put(pit);
 	}
+	if (kept)
+		return;
 	WRITE_ONCE(pit->cursor, min(pit->cursor, op->first));
 	bk_op_unstage(op);
 	bk_op_unclaim(op, status);
@@ -548,7 +575,7 @@ void bk_pit_retry_work(struct work_struct *work)
 	/* Queued, not started: one that fails at once is for the next round. */
 	while ((op = bk_pit_pop_retry(pit))) {
 		bk_op_count(op, true);
-		bk_write_queue(&op->write);
+		bk_write_start(&op->write);
 	}
 }
 
@@ -587,7 +614,7 @@ static bool bk_op_cancel_read(struct bk_op *op)
 {
 	if (op->base != op || !bk_read_cancel(&op->read))
 		return false;
-	/* It was started, so who shares it is settled. */
+	/* It was started, so who shares it is settled; they still want it. */
 	if (!list_is_singular(&op->sharers)) {
 		bk_read_queue(&op->read);
 		return false;

@@ -101,6 +101,7 @@ void bk_op_unclaim(struct bk_op *op, blk_status_t fail);
 void bk_op_unstage(struct bk_op *op);
 void bk_op_finish(struct bk_op *op);
 bool bk_op_give_up(struct bk_op *op);
+void bk_op_share(struct bk_op *op, struct bk_op *base);
 void bk_op_count(struct bk_op *op, bool in_flight);
 void bk_op_size_read(struct bk_op *op);
 struct bk_op *bk_op_find(struct bk_bucket *bucket, unsigned long cluster);
