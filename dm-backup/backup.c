@@ -412,8 +412,8 @@ static int bk_backup_flush_origin(struct bk_backup *b)
 	int r;
 
 	bdev = bk_origin_io_begin(origin, &b->deferred);
-	if (!bdev)
-		return -EINPROGRESS;
+	if (IS_ERR_OR_NULL(bdev))
+		return bdev ? PTR_ERR(bdev) : -EINPROGRESS;
 	r = blkdev_issue_flush(bdev);
 	bk_origin_io_end(origin);
 	if (r)
@@ -461,6 +461,8 @@ static void bk_backup_let_go(struct bk_backup *b)
 		bk_pit_stop(b->pit);
 		bk_pit_quit(b->pit);
 		bk_cfg_remove_pit(origin, b->pit);
+		/* Ops on a destination that hangs may keep the pit for long. */
+		bk_reserve_exit(&origin->pool, &b->pit->reserve);
 		bk_pit_put(b->pit);
 		b->pit = NULL;
 	}

@@ -98,7 +98,7 @@ static int bk_pages_alloc(size_t need, struct list_head *to, gfp_t gfp)
 		struct page *page = NULL;
 
 		if (runs && BK_RUN_ORDER && need >= BK_RUN_BYTES) {
-			/* Tails of a compound page hold a reference each. */
+			/* __GFP_COMP, for compound_order() */
 			page = alloc_pages(gfp | __GFP_COMP | __GFP_NORETRY |
 					   __GFP_NOWARN, BK_RUN_ORDER);
 			runs = page;
@@ -152,8 +152,9 @@ static void bk_vec_free(struct bio_vec *vec, unsigned int nr)
 
 static bool bk_pool_room(struct bk_pool *pool, size_t bytes, bool background)
 {
+	/* One at a time gets what it needs even if the budget has shrunk. */
 	if (pool->used + bytes > pool->limit)
-		return false;
+		return !background && pool->used == pool->reserved;
 	return !background || pool->background + bytes <= pool->limit / 2;
 }
 
@@ -207,21 +208,25 @@ static void bk_pool_serve(struct bk_pool *pool, struct list_head *ready)
 /* Tell those whom bk_pool_serve() granted something. No lock held. */
 static void bk_pool_tell(struct bk_pool *pool, struct list_head *ready)
 {
+	void (*kick)(struct bk_pool *pool) = NULL;
 	struct bk_buf *buf, *next;
-	bool kick;
 
 	list_for_each_entry_safe(buf, next, ready, list) {
 		list_del_init(&buf->list);
 		buf->ready(buf);
 	}
 
+	/* bk_pool_exit() waits for who has seen kick. */
+	rcu_read_lock();
 	spin_lock(&pool->lock);
-	kick = pool->refused && list_empty(&pool->waiters);
-	if (kick)
+	if (pool->refused && list_empty(&pool->waiters)) {
 		WRITE_ONCE(pool->refused, false);
+		kick = pool->kick;
+	}
 	spin_unlock(&pool->lock);
 	if (kick)
-		pool->kick(pool);
+		kick(pool);
+	rcu_read_unlock();
 }
 
 static void bk_pool_retry(struct work_struct *work)
@@ -240,8 +245,8 @@ static void bk_pool_retry(struct work_struct *work)
  * bk_pool_init - make an empty pool
  * @pool:	the pool
  * @wq:		where waiters are served again; its items never wait
- * @kick:	called, with no lock held, when a background copy that was
- *		refused should try again
+ * @kick:	called, as bk_pool says, when a background copy that was refused
+ *		should try again
  *
  * It has no budget until bk_pool_set_limit().
  */
@@ -258,15 +263,38 @@ void bk_pool_init(struct bk_pool *pool, struct workqueue_struct *wq,
 }
 
 /**
- * bk_pool_exit - free the cached pages
+ * bk_pool_turn_out - who waits looks again, and finds that it need not wait
+ * @pool:	the pool
+ *
+ * Context: process; does not sleep.
+ */
+void bk_pool_turn_out(struct bk_pool *pool)
+{
+	LIST_HEAD(ready);
+	struct bk_buf *buf;
+
+	spin_lock(&pool->lock);
+	list_splice_init(&pool->waiters, &ready);
+	list_for_each_entry(buf, &ready, list)
+		buf->state = BK_BUF_NONE;
+	spin_unlock(&pool->lock);
+	bk_pool_tell(pool, &ready);
+}
+
+/**
+ * bk_pool_exit - free the cached pages; @kick is not called any more
  * @pool:	the pool; nobody waits for it
  *
- * Context: process, may sleep. Buffers charged to it may still be given back.
+ * Context: process, sleeps. Buffers charged to it may still be given back.
  */
 void bk_pool_exit(struct bk_pool *pool)
 {
 	cancel_delayed_work_sync(&pool->retry_work);
+	spin_lock(&pool->lock);
 	WARN_ON_ONCE(!list_empty(&pool->waiters));
+	pool->kick = NULL;
+	spin_unlock(&pool->lock);
+	synchronize_rcu();	/* bk_pool_tell() may be about to call it */
 	bk_pool_trim(pool);
 }
 
@@ -342,7 +370,8 @@ bool bk_pool_defer_background(struct bk_pool *pool)
  * @bytes:	its size: a cluster, in whole pages
  *
  * Context: process, may sleep.
- * Return: 0; -ENOSPC if the budget has no room for twice as much; -ENOMEM.
+ * Return: 0; -ENOSPC if the budget has no room for two such buffers for each
+ * point in time; -ENOMEM.
  */
 int bk_reserve_init(struct bk_pool *pool, struct bk_reserve *res, size_t bytes)
 {
@@ -351,11 +380,12 @@ int bk_reserve_init(struct bk_pool *pool, struct bk_reserve *res, size_t bytes)
 
 	spin_lock(&pool->lock);
 	/* One for the reserve, and one for a copy that goes without it. */
-	if (!bk_pool_room(pool, 2 * bytes, false)) {
+	if (2 * (pool->reserved + bytes) > pool->limit) {
 		spin_unlock(&pool->lock);
 		return -ENOSPC;
 	}
 	pool->used += bytes;
+	pool->reserved += bytes;
 	bk_cache_shed(pool, &pages);
 	spin_unlock(&pool->lock);
 	bk_pages_free(&pages);
@@ -375,6 +405,7 @@ nomem:
 	bk_pages_free(&pages);
 	spin_lock(&pool->lock);
 	pool->used -= bytes;
+	pool->reserved -= bytes;
 	spin_unlock(&pool->lock);
 	return -ENOMEM;
 }
@@ -382,24 +413,29 @@ nomem:
 /**
  * bk_reserve_exit - give a reserve up
  * @pool:	the pool
- * @res:	the reserve, not taken
+ * @res:	the reserve; if it is taken, or was given up before, nothing happens
  *
  * Context: process, may sleep.
  */
 void bk_reserve_exit(struct bk_pool *pool, struct bk_reserve *res)
 {
+	struct bio_vec *vec = NULL;
+	unsigned int nr = 0;
 	LIST_HEAD(ready);
 
-	if (!res->bytes)
-		return;
-	bk_vec_free(res->vec, res->nr);
-	kvfree(res->vec);
 	spin_lock(&pool->lock);
-	pool->used -= res->bytes;
-	res->bytes = 0;
-	bk_pool_serve(pool, &ready);
+	if (!res->taken && res->bytes) {
+		swap(vec, res->vec);
+		nr = res->nr;
+		pool->used -= res->bytes;
+		pool->reserved -= res->bytes;
+		res->bytes = 0;
+		bk_pool_serve(pool, &ready);
+	}
 	spin_unlock(&pool->lock);
 	bk_pool_tell(pool, &ready);
+	bk_vec_free(vec, nr);
+	kvfree(vec);
 }
 
 /*----------------------------------------------------------------*/
@@ -462,8 +498,8 @@ static bool bk_buf_fill(struct bk_pool *pool, struct bk_buf *buf)
 /**
  * bk_buf_get - get a buffer's pages
  * @pool:	the pool
- * @buf:	state NONE or GRANTED; bytes (whole pages), background, reserve
- *		and ready are set
+ * @buf:	not WAITING; bytes (whole pages), background, reserve and ready
+ *		are set
  *
  * Context: process; does not sleep.
  * Return: true if @buf has its pages. Otherwise a background buffer is as it
@@ -472,9 +508,11 @@ static bool bk_buf_fill(struct bk_pool *pool, struct bk_buf *buf)
  */
 bool bk_buf_get(struct bk_pool *pool, struct bk_buf *buf)
 {
-	enum bk_buf_state state = buf->state;
+	enum bk_buf_state state = READ_ONCE(buf->state);
 
-	if (state == BK_BUF_RESERVE)
+	/* It may be made an orphan while it is in use. */
+	if (state == BK_BUF_POOL || state == BK_BUF_RESERVE ||
+	    state == BK_BUF_ORPHAN)
 		return true;
 	if (state == BK_BUF_NONE) {
 		spin_lock(&pool->lock);
@@ -607,6 +645,7 @@ void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf)
 		atomic_long_add(res->bytes - buf->bytes, &bk_orphaned);
 		buf->bytes = res->bytes;
 		pool->used -= res->bytes;
+		pool->reserved -= res->bytes;
 		res->bytes = 0;
 		res->vec = NULL;
 	} else {

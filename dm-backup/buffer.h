@@ -46,6 +46,7 @@
  * @lock:	protects all
  * @limit:	the budget in bytes
  * @used:	charged: reserves, and buffers that are not from a reserve
+ * @reserved:	part of @used that are reserves
  * @background:	part of @used that background copies hold
  * @cached:	bytes in @pages
  * @pages:	free pages: single ones, and runs of 2^BK_RUN_ORDER
@@ -53,13 +54,14 @@
  * @retry_work:	serves @waiters again after a failed allocation
  * @wq:		where @retry_work runs
  * @refused:	a background copy was refused since the last @kick
- * @kick:	called when there may be room for background copies again; with
- *		no lock held
+ * @kick:	called when there may be room for background copies again, under
+ *		rcu_read_lock() and none of the pool's locks; NULL: nobody cares
  */
 struct bk_pool {
 	spinlock_t lock;	/* all of this */
 	size_t limit;
 	size_t used;
+	size_t reserved;
 	size_t background;
 	size_t cached;
 	struct list_head pages[2];
@@ -120,6 +122,7 @@ struct bk_buf {
 
 void bk_pool_init(struct bk_pool *pool, struct workqueue_struct *wq,
 		  void (*kick)(struct bk_pool *pool));
+void bk_pool_turn_out(struct bk_pool *pool);
 void bk_pool_exit(struct bk_pool *pool);
 void bk_pool_set_limit(struct bk_pool *pool, size_t limit);
 void bk_pool_trim(struct bk_pool *pool);
