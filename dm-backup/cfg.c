@@ -80,6 +80,28 @@ out:
 }
 
 /**
+ * bk_cfg_remove_all - stop all points in time and take them out
+ * @origin:	the filter; bk_cut_mutex is held, so that none is put in
+ *
+ * Context: process, sleeps.
+ */
+void bk_cfg_remove_all(struct bk_origin *origin)
+{
+	struct bk_gate *gate = &origin->gate;
+	struct bk_cfg *cur;
+	unsigned int i;
+
+	mutex_lock(&gate->cfg_lock);
+	cur = bk_cfg_current(gate);
+	for (i = 0; i < cur->nr_pits; i++)
+		bk_pit_stop(cur->pits[i]);
+	if (cur->nr_pits)
+		bk_gate_replace(gate, bk_cfg_alloc(gate, 0,
+						   GFP_NOIO | __GFP_NOFAIL));
+	mutex_unlock(&gate->cfg_lock);
+}
+
+/**
  * bk_cfg_release - the gate's callback: nobody reads @cfg any more
  * @cfg:	the cfg
  */

@@ -16,6 +16,7 @@
 struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits);
 void bk_cfg_add_pit(struct bk_cfg *cfg, struct bk_pit *pit);
 void bk_cfg_remove_pit(struct bk_origin *origin, struct bk_pit *pit);
+void bk_cfg_remove_all(struct bk_origin *origin);
 void bk_cfg_release(struct bk_cfg *cfg);
 
 #endif

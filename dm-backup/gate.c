@@ -37,7 +37,7 @@ struct bk_cfg *bk_cfg_alloc(struct bk_gate *gate, unsigned int nr_pits,
 		return NULL;
 	refcount_set(&cfg->ref, 1);
 	INIT_RCU_WORK(&cfg->rwork, bk_cfg_rcu);
-	cfg->gate = gate;
+	cfg->ops = gate->ops;
 	return cfg;
 }
 
@@ -71,7 +71,7 @@ struct bk_cfg *bk_cfg_get(struct bk_gate *gate)
 void bk_cfg_put(struct bk_cfg *cfg)
 {
 	if (refcount_dec_and_test(&cfg->ref))
-		cfg->gate->ops->release(cfg);
+		cfg->ops->release(cfg);
 }
 
 /*----------------------------------------------------------------*/
@@ -84,7 +84,7 @@ static bool bk_gate_idle(struct bk_gate *gate, unsigned int epoch)
 
 	for_each_possible_cpu(cpu)
 		sum += READ_ONCE(per_cpu_ptr(gate->count, cpu)->n[epoch]);
-	smp_rmb();	/* pairs with smp_wmb() in bk_gate_leave() */
+	smp_mb();	/* pairs with smp_wmb() in bk_gate_leave() */
 	return !sum;
 }
 
@@ -109,11 +109,12 @@ static void bk_gate_drain(struct work_struct *work)
 
 	wait_event(gate->drain_wait, bk_gate_idle(gate, old));
 
+	/* Told first: once the mode says so the next cut may publish its cfg. */
+	gate->ops->drained(gate);
+
 	spin_lock(&gate->lock);
 	WRITE_ONCE(gate->mode, gate->mode & ~BK_GATE_DRAINING);
 	spin_unlock(&gate->lock);
-
-	gate->ops->drained(gate);
 	wake_up_all(&gate->drain_wait);	/* bk_gate_wait_drained() */
 }
 
@@ -196,10 +197,9 @@ enum bk_enter bk_gate_enter_slow(struct bk_gate *gate, struct bio *bio,
 		pb->counted = 1 + cfg->epoch;
 		enter = cfg->active ? BK_ENTER_LOOK : BK_ENTER_PASS;
 		rcu_read_unlock();
-	} else if (bio->bi_opf & REQ_NOWAIT) {
+	} else if (!bk_bio_may_wait(bio)) {
 		enter = BK_ENTER_AGAIN;
 	} else {
-		bio_clear_polled(bio);
 		bio_list_add(&gate->parked, bio);
 		enter = BK_ENTER_PARKED;
 	}

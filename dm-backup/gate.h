@@ -59,11 +59,10 @@ struct bk_pit;
 /**
  * struct bk_bio - what the filter keeps with each bio, in dm's per-bio data
  *
- * dm does not clear it: @counted and @waits are stored for every bio, the rest
- * when it first waits.
+ * dm does not clear it: @counted is stored for every bio, the rest when it first
+ * waits.
  *
  * @counted:	0: in no epoch; else 1 + the epoch it is counted in
- * @waits:	it has waited: the rest is set up
  * @fail:	if not 0, the status it is to end with (break_guest_write)
  * @work:	sends the bio in again
  * @in:		the target instance that mapped it
@@ -73,7 +72,6 @@ struct bk_pit;
  */
 struct bk_bio {
 	u8 counted;
-	bool waits;
 	blk_status_t fail;
 	struct work_struct work;
 	struct bk_instance *in;
@@ -87,7 +85,7 @@ struct bk_bio {
  *
  * @ref:	the publication's, and one for each worker that reads it
  * @rwork:	drops the publication's reference after a grace period
- * @gate:	the gate it was made for
+ * @ops:	of the gate it was made for, which it may outlive
  * @epoch:	0 or 1, the counters that its writes are counted in
  * @active:	there is anything to do to a write at all
  * @nr_pits:	number of points in time
@@ -96,7 +94,7 @@ struct bk_bio {
 struct bk_cfg {
 	refcount_t ref;
 	struct rcu_work rwork;
-	struct bk_gate *gate;
+	const struct bk_gate_ops *ops;
 	u8 epoch;
 	bool active;
 	unsigned int nr_pits;
@@ -185,6 +183,21 @@ struct bk_cfg *bk_cfg_get(struct bk_gate *gate);
 void bk_cfg_put(struct bk_cfg *cfg);
 
 /**
+ * bk_bio_may_wait - may a write wait here, or is it to be sent back?
+ * @bio:	the write; if it may, it is made fit for that
+ *
+ * Polled bios are all marked REQ_NOWAIT as well, but their sender waits for
+ * their end in any case and does not send them again. While they wait here
+ * there is nothing to poll.
+ */
+static inline bool bk_bio_may_wait(struct bio *bio)
+{
+	if (bio->bi_opf & REQ_POLLED)
+		bio->bi_opf &= ~(REQ_POLLED | REQ_NOWAIT);
+	return !(bio->bi_opf & REQ_NOWAIT);
+}
+
+/**
  * bk_gate_enter - count a write, if that takes no lock
  * @gate:	the gate
  * @pb:		the write's per-bio data; it is not counted
@@ -245,6 +258,8 @@ static __always_inline struct bk_cfg *bk_gate_cfg(struct bk_gate *gate,
 static __always_inline void bk_gate_leave(struct bk_gate *gate,
 					  struct bk_bio *pb)
 {
+	unsigned int mode;
+
 	/*
 	 * Preemption off from giving the count back to reading the mode: a
 	 * leaver that misses DRAINING has been waited for by the cut's
@@ -252,14 +267,16 @@ static __always_inline void bk_gate_leave(struct bk_gate *gate,
 	 */
 	preempt_disable();
 	/*
-	 * Pairs with smp_rmb() in bk_gate_idle(): who finds the sum zero sees
+	 * Pairs with smp_mb() in bk_gate_idle(): who finds the sum zero sees
 	 * what the writes' completions stored.
 	 */
 	smp_wmb();
 	this_cpu_dec(gate->count->n[pb->counted - 1]);
-	if (unlikely(READ_ONCE(gate->mode) & BK_GATE_DRAINING))
-		wake_up(&gate->drain_wait);
+	mode = READ_ONCE(gate->mode);
 	preempt_enable();
+	/* dm does not know of the write's end yet, so the gate is still there. */
+	if (unlikely(mode & BK_GATE_DRAINING))
+		wake_up(&gate->drain_wait);
 	pb->counted = 0;
 }
 

@@ -37,7 +37,6 @@ static struct bk_bio *bk_bio_data(struct bio *bio)
 /* A bio is about to wait for the first time: its deadline counts from here. */
 static void bk_io_first_wait(struct bk_instance *in, struct bk_bio *pb)
 {
-	pb->waits = true;
 	pb->fail = BLK_STS_OK;
 	INIT_WORK(&pb->work, bk_io_again);
 	pb->in = in;
@@ -346,27 +345,44 @@ static bool bk_io_cut_discard(struct bk_cfg *cfg, struct bio *bio)
 }
 
 /*
+ * In map only: cut a bio whose size knows no bound to what may wait for copies.
+ * Pieces end at a multiple of their size: at a cluster's border.
+ */
+static void bk_io_cut_size(struct bk_instance *in, struct bio *bio)
+{
+	unsigned int most = READ_ONCE(in->origin->pool.limit) / 4 >>
+			    SECTOR_SHIFT;
+
+	switch (bio_op(bio)) {
+	case REQ_OP_DISCARD:
+		if (in->discard != BK_DISCARD_COPY)
+			return;		/* else it is skipped */
+		break;
+	case REQ_OP_SECURE_ERASE:
+	case REQ_OP_WRITE_ZEROES:
+		break;
+	default:
+		return;
+	}
+	if (bio_sectors(bio) > most) {
+		most = rounddown_pow_of_two(most);
+		dm_accept_partial_bio(bio, most - (bio->bi_iter.bi_sector &
+						   (most - 1)));
+	}
+}
+
+/*
  * In map only: cut @bio so that what it waits for is bounded. Returns true if
  * it is to be completed without being sent.
  */
 static bool bk_io_cut(struct bk_instance *in, struct bk_cfg *cfg,
 		      struct bio *bio)
 {
-	unsigned int most = READ_ONCE(in->origin->pool.limit) / 4 >>
-			    SECTOR_SHIFT;
 	u64 wanted;
 
 	if (bio_op(bio) == REQ_OP_DISCARD && bk_io_skips(in, cfg, bio, &wanted))
 		return bk_io_cut_discard(cfg, bio);
-	if (bio_op(bio) == REQ_OP_DISCARD && in->discard != BK_DISCARD_COPY)
-		return false;
-
-	/* Pieces end at a multiple of their size: at a cluster's border. */
-	if (bio_sectors(bio) > most) {
-		most = rounddown_pow_of_two(most);
-		dm_accept_partial_bio(bio, most - (bio->bi_iter.bi_sector &
-						   (most - 1)));
-	}
+	bk_io_cut_size(in, bio);
 	return false;
 }
 
@@ -413,13 +429,11 @@ static int bk_io_wait(struct bk_instance *in, struct bio *bio,
 {
 	if (dm_noflush_suspending(in->ti))
 		return DM_MAPIO_REQUEUE;
-	if (bio->bi_opf & REQ_NOWAIT) {
+	if (!bk_bio_may_wait(bio)) {
 		bk_io_hint(in->origin, bio);
 		bio_wouldblock_error(bio);
 		return DM_MAPIO_SUBMITTED;
 	}
-	/* The poller would find nothing to poll until it is submitted. */
-	bio_clear_polled(bio);
 	bk_io_first_wait(in, pb);
 	queue_work(in->origin->cow_wq, &pb->work);
 	return DM_MAPIO_SUBMITTED;
@@ -439,6 +453,8 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 		if (unlikely(bio_op(bio) != REQ_OP_WRITE))
 			skip = bk_io_cut(in, cfg, bio);
 		pending = bk_io_is_pending(cfg, bio);
+	} else {
+		bk_io_cut_size(in, bio);	/* it can't be cut later */
 	}
 	rcu_read_unlock();
 
@@ -457,6 +473,7 @@ static noinline int bk_io_map_slow(struct bk_instance *in, struct bio *bio,
 				   struct bk_bio *pb)
 {
 	bk_io_first_wait(in, pb);
+	bk_io_cut_size(in, bio);
 	switch (bk_gate_enter_slow(&in->origin->gate, bio, pb)) {
 	case BK_ENTER_LOOK:
 		return bk_io_look(in, bio, pb);
@@ -484,7 +501,6 @@ int bk_io_map(struct dm_target *ti, struct bio *bio)
 
 	bk_bio_redirect(bio, in->dev->bdev);
 	pb->counted = 0;
-	pb->waits = false;
 	if (!bk_io_changes_data(bio))
 		return DM_MAPIO_REMAPPED;
 
@@ -528,7 +544,7 @@ static bool bk_io_wait_drained(struct bk_origin *origin, struct bk_cfg *cfg,
 
 	spin_lock(&origin->held.lock);
 	for (i = 0; i < cfg->nr_pits; i++)
-		wait |= !test_bit(BK_PIT_DRAINED, &cfg->pits[i]->flags) &&
+		wait |= !bk_pit_is_drained(cfg->pits[i]) &&
 			!bk_pit_is_stopped(cfg->pits[i]);
 	if (wait)
 		bio_list_add(&origin->undrained, bio);
@@ -645,7 +661,7 @@ static bool bk_io_try(struct bk_bio *pb, struct bio *bio)
 	case BK_ENTER_LOOK:
 		go = bk_io_may_go(&origin->gate, pb, bio, &cfg);
 		break;
-	default:
+	default:	/* BK_ENTER_PASS: a REQ_NOWAIT bio never came here */
 		break;
 	}
 	if (go)
@@ -689,6 +705,30 @@ void bk_io_drained(struct bk_gate *gate)
 	for (i = 0; i < cfg->nr_pits; i++)
 		bk_pit_drained(cfg->pits[i]);
 	bk_cfg_put(cfg);
+	bk_io_kick_list(origin, &origin->undrained);
+}
+
+/**
+ * bk_io_forget_longest - the longest wait is told anew for each set of jobs
+ * @origin:	the filter
+ */
+void bk_io_forget_longest(struct bk_origin *origin)
+{
+	spin_lock(&origin->held.lock);
+	origin->held.longest_ms = 0;
+	spin_unlock(&origin->held.lock);
+}
+
+/**
+ * bk_io_stopped - a point in time has stopped: who waits for it looks again
+ * @origin:	the filter
+ *
+ * Those that wait for its ops are released by bk_pit_stop() itself.
+ *
+ * Context: process; does not sleep.
+ */
+void bk_io_stopped(struct bk_origin *origin)
+{
 	bk_io_kick_list(origin, &origin->undrained);
 }
 

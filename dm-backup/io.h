@@ -44,6 +44,8 @@ int bk_io_end(struct dm_target *ti, struct bio *bio, blk_status_t *error);
 void bk_io_init(struct bk_origin *origin);
 void bk_io_exit(struct bk_origin *origin);
 void bk_io_drained(struct bk_gate *gate);
+void bk_io_forget_longest(struct bk_origin *origin);
+void bk_io_stopped(struct bk_origin *origin);
 void bk_io_push_back(struct bk_instance *in);
 void bk_io_hurry(struct bk_instance *in, unsigned int ms);
 void bk_io_unhurry(struct bk_instance *in);

@@ -200,6 +200,7 @@ void bk_pit_stop(struct bk_pit *pit)
 	for (i = 0; i < ARRAY_SIZE(pit->buckets); i++)
 		bk_pit_empty_bucket(pit, &pit->buckets[i], &holders);
 	bk_holders_kick(pit->origin, &holders);
+	pit->origin->ops->stopped(pit->origin);
 }
 
 /**
@@ -267,6 +268,8 @@ bool bk_pit_oldest(struct bk_pit *pit, unsigned long *since)
  */
 void bk_pit_drained(struct bk_pit *pit)
 {
+	/* What the old epoch wrote is there for who finds the bit set. */
+	smp_mb__before_atomic();
 	set_bit(BK_PIT_DRAINED, &pit->flags);
 	if (!bk_pit_is_stopped(pit))
 		pit->ops->kick(pit);

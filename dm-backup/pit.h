@@ -192,6 +192,12 @@ static inline bool bk_pit_is_stopped(const struct bk_pit *pit)
 	return test_bit(BK_PIT_STOPPED, &pit->flags);
 }
 
+/* May it copy? Pairs with the barrier in bk_pit_drained(). */
+static inline bool bk_pit_is_drained(const struct bk_pit *pit)
+{
+	return test_bit_acquire(BK_PIT_DRAINED, &pit->flags);
+}
+
 static inline unsigned long bk_pit_cluster(const struct bk_pit *pit,
 					   sector_t sector)
 {
