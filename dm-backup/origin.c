@@ -28,8 +28,10 @@ static void bk_origin_event_work(struct work_struct *work)
 {
 	struct bk_origin *origin = container_of(work, struct bk_origin,
 						event_work);
+	unsigned int noio = memalloc_noio_save();
 	struct bk_event *e;
 
+	/* Suspending waits for live_lock: no memory may be waited for in here. */
 	mutex_lock(&origin->live_lock);
 	while (origin->live) {
 		char *envp[4] = { NULL };
@@ -56,6 +58,7 @@ static void bk_origin_event_work(struct work_struct *work)
 		kfree(e);
 	}
 	mutex_unlock(&origin->live_lock);
+	memalloc_noio_restore(noio);
 }
 
 /**
@@ -85,8 +88,9 @@ void bk_origin_event(struct bk_origin *origin, const char *what,
 	strscpy(e->cause, cause, sizeof(e->cause));
 	spin_lock(&origin->event_lock);
 	list_add_tail(&e->list, &origin->events);
+	if (!origin->mute)
+		queue_work(origin->wait_wq, &origin->event_work);
 	spin_unlock(&origin->event_lock);
-	queue_work(origin->wait_wq, &origin->event_work);
 }
 
 /**
@@ -124,7 +128,8 @@ int bk_origin_refuse(struct bk_origin *origin, const char *token, int err,
  *		set
  *
  * Context: process; does not sleep.
- * Return: the device, until bk_origin_io_end(); NULL if @d waits.
+ * Return: the device, until bk_origin_io_end(); NULL if @d waits, which it may
+ * do already; ERR_PTR(-ENODEV) if it would wait for ever.
  */
 struct block_device *bk_origin_io_begin(struct bk_origin *origin,
 					struct bk_deferred *d)
@@ -135,7 +140,9 @@ struct block_device *bk_origin_io_begin(struct bk_origin *origin,
 	bdev = origin->io_bdev;
 	if (likely(bdev))
 		origin->io_count++;
-	else
+	else if (origin->io_closed)
+		bdev = ERR_PTR(-ENODEV);
+	else if (list_empty(&d->list))
 		list_add_tail(&d->list, &origin->io_deferred);
 	spin_unlock_irq(&origin->io_lock);
 	return bdev;
@@ -176,6 +183,55 @@ bool bk_origin_io_cancel(struct bk_origin *origin, struct bk_deferred *d)
 	return waiting;
 }
 
+/* Queue all that waits for I/O; io_lock is held. */
+static void bk_origin_io_requeue(struct bk_origin *origin)
+{
+	struct bk_deferred *d, *next;
+
+	list_for_each_entry_safe(d, next, &origin->io_deferred, list) {
+		list_del_init(&d->list);
+		queue_work(d->wq, d->work);
+	}
+}
+
+/* There will be no more I/O: what waits for it ends. */
+static void bk_origin_io_close(struct bk_origin *origin)
+{
+	spin_lock_irq(&origin->io_lock);
+	WRITE_ONCE(origin->io_closed, true);
+	bk_origin_io_requeue(origin);
+	spin_unlock_irq(&origin->io_lock);
+}
+
+/**
+ * bk_origin_adopt - an instance is about to go live: is it what jobs are for?
+ * @in:		the instance
+ *
+ * Jobs that began after its table was loaded were made for the table that was
+ * live then. If that was another origin, or another length, they end here.
+ *
+ * Context: dm's preresume hook: process, under suspend_lock; no bio is in the
+ * filter. Sleeps.
+ */
+void bk_origin_adopt(struct bk_instance *in)
+{
+	dev_t dev = in->dev->bdev->bd_dev;
+	struct bk_origin *origin = in->origin;
+
+	if (in->ti->len == origin->len && dev == origin->dev)
+		return;
+	/* No cut is to install what was prepared before. */
+	mutex_lock(&bk_cut_mutex);
+	mutex_lock(&origin->lock);
+	origin->ops->reset(origin, dev == origin->dev ?
+			   "the length of the device has changed" :
+			   "the device has another origin now");
+	WRITE_ONCE(origin->len, in->ti->len);
+	origin->dev = dev;
+	mutex_unlock(&origin->lock);
+	mutex_unlock(&bk_cut_mutex);
+}
+
 /**
  * bk_origin_resume - an instance goes live
  * @in:		the instance
@@ -185,8 +241,8 @@ bool bk_origin_io_cancel(struct bk_origin *origin, struct bk_deferred *d)
 void bk_origin_resume(struct bk_instance *in)
 {
 	struct bk_origin *origin = in->origin;
-	struct bk_deferred *d, *next;
 
+	in->resumed = true;
 	mutex_lock(&origin->live_lock);
 	origin->live = in;
 	mutex_unlock(&origin->live_lock);
@@ -195,10 +251,7 @@ void bk_origin_resume(struct bk_instance *in)
 
 	spin_lock_irq(&origin->io_lock);
 	origin->io_bdev = in->dev->bdev;
-	list_for_each_entry_safe(d, next, &origin->io_deferred, list) {
-		list_del_init(&d->list);
-		queue_work(d->wq, d->work);
-	}
+	bk_origin_io_requeue(origin);
 	spin_unlock_irq(&origin->io_lock);
 	queue_work(origin->wait_wq, &origin->event_work);
 }
@@ -299,6 +352,7 @@ static struct bk_origin *bk_origin_create(struct bk_instance *in,
 	strscpy(origin->name, dm_table_device_name(in->ti->table),
 		sizeof(origin->name));
 	origin->len = in->ti->len;
+	origin->dev = in->dev->bdev->bd_dev;
 	origin->ops = ops;
 	INIT_LIST_HEAD(&origin->instances);
 	INIT_LIST_HEAD(&origin->jobs);
@@ -318,7 +372,6 @@ static struct bk_origin *bk_origin_create(struct bk_instance *in,
 		goto out_wqs;
 	bk_pool_init(&origin->pool, origin->cow_wq, ops->kick);
 	ops->init(origin);
-	list_add_tail(&origin->registry, &bk_origins);
 	return origin;
 
 out_wqs:
@@ -326,6 +379,22 @@ out_wqs:
 out_free:
 	kfree(origin);
 	return NULL;
+}
+
+/* Undo bk_origin_create(): nothing goes on in it, and nobody finds it. */
+static void bk_origin_discard(struct bk_origin *origin)
+{
+	/* Their items queue each other's, and events: in this order. */
+	flush_workqueue(origin->cow_wq);
+	flush_workqueue(origin->copy_wq);
+	spin_lock(&origin->event_lock);
+	origin->mute = true;
+	spin_unlock(&origin->event_lock);
+	cancel_work_sync(&origin->event_work);
+	bk_pool_exit(&origin->pool);
+	bk_gate_exit(&origin->gate);
+	bk_origin_destroy_wqs(origin);
+	bk_origin_put(origin);
 }
 
 /* Is @in's device under another filter, or is it that filter itself? */
@@ -365,16 +434,52 @@ static struct bk_origin *bk_origin_of(struct mapped_device *md)
 static const char *bk_origin_mismatch(struct bk_origin *origin,
 				      struct bk_instance *in)
 {
-	struct bk_instance *other;
-
 	if (!origin->ops->has_jobs(origin))
 		return NULL;
 	if (in->ti->len != origin->len)
 		return "Length can't change while jobs exist";
-	other = list_first_entry(&origin->instances, struct bk_instance, list);
-	if (other->dev->bdev != in->dev->bdev)
+	if (in->dev->bdev->bd_dev != origin->dev)
 		return "Origin can't change while jobs exist";
 	return NULL;
+}
+
+/*
+ * Put @in into its filter, under bk_cut_mutex. @spare: what to be if there is
+ * none, or NULL to find that out. -ENOENT: there is none.
+ */
+static int bk_origin_enter(struct bk_instance *in, struct bk_origin *spare,
+			   const char **error)
+{
+	struct bk_origin *origin;
+
+	if (bk_origin_is_taken(in, error))
+		return -EBUSY;
+	origin = bk_origin_of(dm_table_get_md(in->ti->table));
+	if (origin) {
+		*error = bk_origin_mismatch(origin, in);
+		if (*error)
+			return -EBUSY;
+		bk_origin_get(origin);
+	} else if (spare) {
+		origin = spare;
+		list_add_tail(&origin->registry, &bk_origins);
+	} else {
+		return -ENOENT;
+	}
+	in->origin = origin;
+	list_add_tail(&in->list, &origin->instances);
+	return 0;
+}
+
+static int bk_origin_try_enter(struct bk_instance *in, struct bk_origin *spare,
+			       const char **error)
+{
+	int r;
+
+	mutex_lock(&bk_cut_mutex);
+	r = bk_origin_enter(in, spare, error);
+	mutex_unlock(&bk_cut_mutex);
+	return r;
 }
 
 /**
@@ -382,41 +487,27 @@ static const char *bk_origin_mismatch(struct bk_origin *origin,
  * @in:		the instance; ti and dev are set
  * @ops:	for a new filter
  *
- * Context: dm's ctr: process, under type_lock. Sleeps.
+ * Context: dm's ctr: process, under type_lock, which keeps others from making
+ * one for the same device. Sleeps.
  * Return: 0 and in->origin set; else a negative errno and ti->error set.
  */
 int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops)
 {
-	const char *error = NULL;
-	struct bk_origin *origin;
-	int r = -EINVAL;
+	const char *error = "Out of memory";
+	struct bk_origin *spare;
+	int r;
 
-	mutex_lock(&bk_cut_mutex);
-	if (bk_origin_is_taken(in, &error)) {
-		r = -EBUSY;
-		goto out;
+	r = bk_origin_try_enter(in, NULL, &error);
+	if (r == -ENOENT) {
+		/*
+		 * Made with no lock held: a transaction may want the mutex
+		 * with file systems frozen, for which allocating may wait.
+		 */
+		spare = bk_origin_create(in, ops);
+		r = spare ? bk_origin_try_enter(in, spare, &error) : -ENOMEM;
+		if (spare && r)
+			bk_origin_discard(spare);
 	}
-	origin = bk_origin_of(dm_table_get_md(in->ti->table));
-	if (origin) {
-		error = bk_origin_mismatch(origin, in);
-		if (error) {
-			r = -EBUSY;
-			goto out;
-		}
-		bk_origin_get(origin);
-	} else {
-		origin = bk_origin_create(in, ops);
-		if (!origin) {
-			error = "Out of memory";
-			r = -ENOMEM;
-			goto out;
-		}
-	}
-	in->origin = origin;
-	list_add_tail(&in->list, &origin->instances);
-	r = 0;
-out:
-	mutex_unlock(&bk_cut_mutex);
 	if (r)
 		in->ti->error = (char *)error;
 	return r;
@@ -426,10 +517,32 @@ out:
 static void bk_origin_shutdown(struct bk_origin *origin)
 {
 	origin->ops->shutdown(origin);
-	cancel_work_sync(&origin->event_work);
-	bk_gate_exit(&origin->gate);
-	bk_pool_exit(&origin->pool);
-	bk_origin_destroy_wqs(origin);
+
+	/*
+	 * Ops that were stopped may have a read yet that waits for the origin
+	 * or for memory. Those that have not looked find it closed; once they
+	 * have all run, the others wait where they can be found.
+	 */
+	bk_origin_io_close(origin);
+	flush_workqueue(origin->cow_wq);
+	flush_workqueue(origin->copy_wq);
+	bk_pool_turn_out(&origin->pool);
+	bk_origin_discard(origin);
+}
+
+/* A table of ours has gone, and another than ours may be live in its place. */
+static void bk_origin_left(struct bk_origin *origin)
+{
+	bool live;
+
+	mutex_lock(&origin->live_lock);
+	live = origin->live;
+	mutex_unlock(&origin->live_lock);
+	if (live)
+		return;
+	mutex_lock(&origin->lock);
+	origin->ops->reset(origin, "the filter's table was replaced");
+	mutex_unlock(&origin->lock);
 }
 
 /**
@@ -449,28 +562,13 @@ void bk_origin_detach(struct bk_instance *in)
 	if (last) {
 		list_del(&origin->registry);
 		origin->dead = true;
+	} else if (in->resumed) {
+		bk_origin_left(origin);
 	}
 	mutex_unlock(&bk_cut_mutex);
 
 	if (last)
 		bk_origin_shutdown(origin);
-	bk_origin_put(origin);
-}
-
-/**
- * bk_origin_find - find a filter by its device number
- * @filter:	of the mapped device
- *
- * Context: process; bk_cut_mutex is held, and keeps it in the registry.
- * Return: the filter, without a reference, or NULL.
- */
-struct bk_origin *bk_origin_find(dev_t filter)
-{
-	struct bk_origin *origin;
-
-	lockdep_assert_held(&bk_cut_mutex);
-	list_for_each_entry(origin, &bk_origins, registry)
-		if (disk_devt(dm_disk(origin->md)) == filter)
-			return origin;
-	return NULL;
+	else
+		bk_origin_put(origin);
 }

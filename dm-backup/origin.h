@@ -65,7 +65,7 @@ struct bk_origin;
  * @budget:	feature "buffer": bytes
  * @cbw_timeout: feature "cbw_timeout": default for jobs, ms; 0 is none
  * @discard:	feature "discard", enum bk_discard
- * @features:	argument words of the table, for it to round-trip
+ * @resumed:	it has been live
  * @suspending:	flush suspend under way: @suspend_by counts
  * @suspend_by:	jiffies by which no bio waits any more
  */
@@ -77,7 +77,7 @@ struct bk_instance {
 	size_t budget;
 	unsigned int cbw_timeout;
 	unsigned int discard;
-	char *features;
+	bool resumed;
 	bool suspending;
 	unsigned long suspend_by;
 };
@@ -93,7 +93,7 @@ enum bk_discard {
  * @lock:	protects the list and the figures
  * @list:	of struct bk_bio, longest waiting first
  * @count:	how many
- * @longest_ms:	the longest that one ever waited
+ * @longest_ms:	the longest that one has waited since there are jobs
  * @total:	how many ever waited
  * @spare_until: jiffies before which nothing (more) is broken
  * @work:	looks for expired deadlines, while anything waits
@@ -136,8 +136,9 @@ struct bk_error {
  * @registry:	on the list of all; bk_cut_mutex
  * @md:		the mapped device, a key
  * @name:	of the mapped device, MAJ:MIN, for what is printed
- * @len:	of the device that jobs and points in time are made for, sectors;
- *		changes only while there are no jobs
+ * @len:	what jobs and points in time are made for: sectors of the device...
+ * @dev:	...and of which origin. Written under lock and bk_cut_mutex, by
+ *		who has put an end to all jobs
  * @instances:	of struct bk_instance; bk_cut_mutex
  * @ops:	what the rooms above do for it
  * @dead:	out of the registry; bk_cut_mutex
@@ -146,13 +147,14 @@ struct bk_error {
  * @cbw_timeout: default for jobs, of the last live instance, ms
  * @cow_wq:	releases bios and copies for them; its items wait for nothing
  *		but a place in the origin's queue
- * @copy_wq:	background copies and writes to destinations
- * @wait_wq:	may wait for the origin
+ * @copy_wq:	background copies: claims, and reads of the origin
+ * @wait_wq:	may wait for the origin: the steps of jobs, the drain, events
  * @live_lock:	protects @live
  * @live:	the instance between resume and postsuspend, else NULL
  * @event_work:	tells dm and udev
- * @event_lock:	protects @events
+ * @event_lock:	protects what follows
  * @events:	of struct bk_event, not told yet
+ * @mute:	nobody is told any more
  * @lock:	protects what follows
  * @jobs:	of struct bk_job
  * @jobs_wait:	woken when one has gone
@@ -160,6 +162,7 @@ struct bk_error {
  * @next_error:	next slot of it
  * @io_lock:	protects what follows; irq-safe
  * @io_bdev:	where own I/O goes; NULL while it may not start
+ * @io_closed:	it never will again
  * @io_count:	own I/O in flight
  * @io_wait:	woken when @io_count falls to zero
  * @io_deferred: struct bk_deferred that wait for @io_bdev
@@ -178,6 +181,7 @@ struct bk_origin {
 	struct mapped_device *md;
 	char name[16];
 	sector_t len;
+	dev_t dev;
 	struct list_head instances;
 	bool dead;
 	const struct bk_origin_ops *ops;
@@ -192,8 +196,9 @@ struct bk_origin {
 	struct mutex live_lock;	/* live */
 	struct bk_instance *live;
 	struct work_struct event_work;
-	spinlock_t event_lock;	/* events */
+	spinlock_t event_lock;	/* events, mute */
 	struct list_head events;
+	bool mute;
 
 	struct mutex lock;	/* jobs, errors, next_error */
 	struct list_head jobs;
@@ -203,6 +208,7 @@ struct bk_origin {
 
 	spinlock_t io_lock;	/* io_* that follow */
 	struct block_device *io_bdev;
+	bool io_closed;
 	unsigned int io_count;
 	wait_queue_head_t io_wait;
 	struct list_head io_deferred;
@@ -231,14 +237,19 @@ struct bk_deferred {
  * @gate:	the gate's callbacks
  * @init:	set up what io.c keeps here
  * @kick:	background copies may find room in the budget again
+ * @stopped:	a point in time has been stopped; does not sleep
+ * @reset:	end all jobs, for @cause, and take their points in time out,
+ *		before it returns; under bk_cut_mutex and lock
  * @shutdown:	end all jobs and wait for that, but for no destination; the
  *		origin is out of the registry and no bio is in flight
- * @has_jobs:	is there a job that a change of length would hurt?
+ * @has_jobs:	is there any job, concluded ones included?
  */
 struct bk_origin_ops {
 	struct bk_gate_ops gate;
 	void (*init)(struct bk_origin *origin);
 	void (*kick)(struct bk_pool *pool);
+	void (*stopped)(struct bk_origin *origin);
+	void (*reset)(struct bk_origin *origin, const char *cause);
 	void (*shutdown)(struct bk_origin *origin);
 	bool (*has_jobs)(struct bk_origin *origin);
 };
@@ -255,7 +266,6 @@ extern struct mutex bk_cut_mutex;
 
 int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops);
 void bk_origin_detach(struct bk_instance *in);
-struct bk_origin *bk_origin_find(dev_t filter);
 void bk_origin_put(struct bk_origin *origin);
 
 static inline void bk_origin_get(struct bk_origin *origin)
@@ -263,6 +273,7 @@ static inline void bk_origin_get(struct bk_origin *origin)
 	kref_get(&origin->ref);
 }
 
+void bk_origin_adopt(struct bk_instance *in);
 void bk_origin_resume(struct bk_instance *in);
 void bk_origin_quiesce(struct bk_instance *in);
 struct block_device *bk_origin_io_begin(struct bk_origin *origin,

@@ -4,7 +4,7 @@
  *
  * Hooks, what they do, and the lock of dm's they run under
  *   ctr           type_lock   parse, open the origin, find or make the filter
- *   preresume     suspend_lock a length that changed is taken over; never fails
+ *   preresume     suspend_lock jobs for another length or origin end; never fails
  *   resume        suspend_lock the instance goes live
  *   presuspend    suspend_lock noflush: push waiting bios back; flush: bound
  *                             what they may wait. Copy-before-write goes on
@@ -84,11 +84,13 @@ static const struct bk_option bk_feature_options[] = {
 /* dm shows ti->error, which must stay when the instance has gone. */
 static void bk_ctr_error(struct dm_target *ti, const char *error)
 {
-	static char text[BK_ERROR_LEN];
+	static char text[8][BK_ERROR_LEN];
+	static atomic_t next;
+	char *mine = text[(unsigned int)atomic_inc_return(&next) % ARRAY_SIZE(text)];
 
-	/* under type_lock of one device, not of all: a garbled word at worst */
-	strscpy(text, error, sizeof(text));
-	ti->error = text;
+	/* Read when ctr has returned; that many don't fail at the same time. */
+	strscpy(mine, error, BK_ERROR_LEN);
+	ti->error = mine;
 }
 
 /* "<#words> [<name> <value>]..." */
@@ -127,10 +129,12 @@ static int bk_ctr_features(struct bk_instance *in, unsigned int argc,
 static int bk_ctr_origin(struct bk_instance *in, const char *name)
 {
 	struct dm_target *ti = in->ti;
+	int r;
 
-	if (dm_get_device(ti, name, dm_table_get_mode(ti->table), &in->dev)) {
+	r = dm_get_device(ti, name, dm_table_get_mode(ti->table), &in->dev);
+	if (r) {
 		ti->error = "Origin can't be opened";
-		return -ENODEV;
+		return r;
 	}
 	if (bdev_is_zoned(in->dev->bdev)) {
 		ti->error = "Zoned origins are not supported";
@@ -208,19 +212,9 @@ static void bk_backup_dtr(struct dm_target *ti)
 /*----------------------------------------------------------------*/
 /* Suspend and resume */
 
-/*
- * Jobs that came in between the load of this table and its resume were checked
- * against the old length.
- */
 static int bk_backup_preresume(struct dm_target *ti)
 {
-	struct bk_instance *in = ti->private;
-	struct bk_origin *origin = in->origin;
-
-	if (ti->len == origin->len)
-		return 0;
-	bk_jobs_break(origin, -EINVAL, "the length of the device has changed");
-	origin->len = ti->len;
+	bk_origin_adopt(ti->private);
 	return 0;
 }
 
@@ -379,6 +373,7 @@ static struct target_type bk_backup_target = {
 static int bk_pass_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 {
 	struct dm_dev *dev;
+	int r;
 
 	if (argc != 1) {
 		ti->error = "One argument is required: the device";
@@ -388,9 +383,10 @@ static int bk_pass_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		ti->error = "Target must begin at sector 0";
 		return -EINVAL;
 	}
-	if (dm_get_device(ti, argv[0], dm_table_get_mode(ti->table), &dev)) {
+	r = dm_get_device(ti, argv[0], dm_table_get_mode(ti->table), &dev);
+	if (r) {
 		ti->error = "Device can't be opened";
-		return -ENODEV;
+		return r;
 	}
 	bk_ctr_bios(ti);
 	ti->private = dev;
@@ -459,19 +455,24 @@ static void bk_origin_drained(struct bk_gate *gate)
 	bk_io_drained(gate);
 }
 
-/* The budget may have room for background copies again. */
+/* The budget may have room for background copies again. Under rcu_read_lock(). */
 static void bk_origin_kick(struct bk_pool *pool)
 {
 	struct bk_origin *origin = container_of(pool, struct bk_origin, pool);
 	struct bk_cfg *cfg;
 	unsigned int i;
 
-	rcu_read_lock();
 	cfg = rcu_dereference(origin->gate.cfg);
 	for (i = 0; i < cfg->nr_pits; i++)
 		if (!bk_pit_is_stopped(cfg->pits[i]))
 			cfg->pits[i]->ops->kick(cfg->pits[i]);
-	rcu_read_unlock();
+}
+
+/* Nothing of the jobs that there are is to touch a bio any more. */
+static void bk_origin_reset(struct bk_origin *origin, const char *cause)
+{
+	bk_jobs_break(origin, -EINVAL, cause);
+	bk_cfg_remove_all(origin);
 }
 
 static void bk_origin_end(struct bk_origin *origin)
@@ -487,6 +488,8 @@ static const struct bk_origin_ops bk_origin_callbacks = {
 	},
 	.init		= bk_io_init,
 	.kick		= bk_origin_kick,
+	.stopped	= bk_io_stopped,
+	.reset		= bk_origin_reset,
 	.shutdown	= bk_origin_end,
 	.has_jobs	= bk_jobs_exist,
 };
