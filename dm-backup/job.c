@@ -10,7 +10,6 @@
 
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
-#include <linux/math64.h>
 #include <linux/sched/mm.h>
 
 #define BK_BACKOFF_FIRST_MS	10
@@ -48,9 +47,13 @@ const struct bk_job_params bk_job_defaults = {
 void bk_job_kick(struct bk_job *job)
 {
 	spin_lock(&job->lock);
-	/* A null job's filter may have no workqueue any more. */
-	if (job->state != BK_JOB_NULL)
-		queue_work(job->origin->wait_wq, &job->step_work);
+	/*
+	 * A null job's filter may have no workqueue any more. A queued
+	 * step_work holds a reference: the run before may drop the last other.
+	 */
+	if (job->state != BK_JOB_NULL &&
+	    queue_work(job->origin->wait_wq, &job->step_work))
+		bk_job_get(job);
 	spin_unlock(&job->lock);
 }
 
@@ -79,7 +82,7 @@ static void bk_job_queue_copy(struct bk_job *job, u64 delay_ns)
 	spin_lock(&job->lock);
 	if (job->state == BK_JOB_RUNNING || job->state == BK_JOB_READY)
 		mod_delayed_work(job->origin->copy_wq, &job->copy_work,
-				 nsecs_to_jiffies(delay_ns));
+				 delay_ns ? nsecs_to_jiffies(delay_ns) + 1 : 0);
 	spin_unlock(&job->lock);
 }
 
@@ -91,6 +94,8 @@ static void bk_job_queue_copy(struct bk_job *job, u64 delay_ns)
  */
 void bk_job_kick_copy(struct bk_job *job)
 {
+	/* What has changed before it: pairs with the one in bk_job_copy_work(). */
+	smp_mb();
 	if (READ_ONCE(job->hungry))
 		bk_job_queue_copy(job, 0);
 }
@@ -113,7 +118,7 @@ int bk_job_say(struct bk_job *job, int err, const char *fmt, ...)
 	va_list args;
 
 	spin_lock(&job->lock);
-	if (!job->err) {
+	if (!job->err && job->state < BK_JOB_CONCLUDED) {
 		job->err = err;
 		va_start(args, fmt);
 		vscnprintf(job->cause, sizeof(job->cause), fmt, args);
@@ -204,7 +209,7 @@ enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 void bk_job_broken(struct bk_job *job, int err)
 {
 	spin_lock(&job->lock);
-	job->broken = true;
+	job->broken = !job->err;
 	spin_unlock(&job->lock);
 	bk_job_say(job, err, err == -ETIMEDOUT ?
 		   "broken: a guest's write would have waited too long" :
@@ -266,8 +271,7 @@ static void bk_job_copy_work(struct work_struct *work)
 		 * set, and kicks us.
 		 */
 		WRITE_ONCE(job->hungry, true);
-		/* pairs with the locks under which what we look at changes */
-		smp_mb();
+		smp_mb();	/* pairs with the one in bk_job_kick_copy() */
 		n = job->type->copy(job);
 		if (n <= 0)
 			break;
@@ -308,14 +312,9 @@ static bool bk_job_must_abort(struct bk_job *job)
 
 static void bk_job_step_created(struct bk_job *job)
 {
-	bool committing;
+	bool stop;
 	int r;
 
-	spin_lock(&job->lock);
-	committing = job->committing;
-	spin_unlock(&job->lock);
-	if (committing)
-		return;		/* bk_job_commit_end() kicks */
 	if (!job->prepared) {
 		r = bk_job_must_abort(job) ? job->err :
 					     job->type->prepare(job);
@@ -324,7 +323,15 @@ static void bk_job_step_created(struct bk_job *job)
 		job->prepared = true;
 		bk_txn_prepared(job->txn, r);
 	}
-	if (bk_job_must_abort(job))
+	/*
+	 * Neither flag is ever taken back: if its cut isn't being made now,
+	 * bk_job_commit_begin() won't let it. If it is, bk_job_commit_end()
+	 * kicks.
+	 */
+	spin_lock(&job->lock);
+	stop = !job->committing && (job->cancel || job->err);
+	spin_unlock(&job->lock);
+	if (stop && bk_job_must_abort(job))
 		bk_job_become(job, BK_JOB_ABORTING);
 }
 
@@ -350,6 +357,8 @@ static void bk_job_step_running(struct bk_job *job)
 		bk_job_become(job, BK_JOB_RUNNING);
 		bk_job_queue_copy(job, 0);
 	} else if (job->state == BK_JOB_RUNNING && paused) {
+		/* It may have looked before it was paused, and start one yet. */
+		cancel_delayed_work_sync(&job->copy_work);
 		if (job->type->is_idle(job))
 			bk_job_become(job, BK_JOB_PAUSED);
 	} else if (job->state == BK_JOB_RUNNING &&
@@ -447,6 +456,7 @@ static void bk_job_step_concluded(struct bk_job *job)
 
 static void bk_job_step_work(struct work_struct *work)
 {
+	/* with the reference of bk_job_kick() */
 	struct bk_job *job = container_of(work, struct bk_job, step_work);
 	unsigned int noio = memalloc_noio_save();
 	enum bk_job_state state;
@@ -484,6 +494,7 @@ static void bk_job_step_work(struct work_struct *work)
 	memalloc_noio_restore(noio);
 	if (gone)
 		bk_job_put(job);	/* the list's */
+	bk_job_put(job);
 }
 
 /*----------------------------------------------------------------*/
@@ -526,6 +537,18 @@ void bk_job_commit_end(struct bk_job *job, bool started)
 }
 
 /**
+ * bk_job_unsilence - nobody waits for the outcome of the job's start any more
+ * @job:	the job
+ */
+void bk_job_unsilence(struct bk_job *job)
+{
+	spin_lock(&job->lock);
+	job->silent = false;
+	spin_unlock(&job->lock);
+	bk_job_kick(job);
+}
+
+/**
  * bk_job_abandon - end a job from outside
  * @job:	the job
  * @err:	negative errno
@@ -555,6 +578,10 @@ static const char *bk_job_objection(struct bk_job *job, enum bk_job_verb verb,
 		return job->user_paused ? "is paused already" : NULL;
 	case BK_VERB_RESUME:
 		return job->user_paused ? NULL : "is not paused";
+	case BK_VERB_FINALIZE:
+		return job->cancel ? "is being cancelled" : NULL;
+	case BK_VERB_DISMISS:
+		return job->dismiss ? "is being dismissed" : NULL;
 	default:
 		return NULL;
 	}
@@ -627,8 +654,7 @@ int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 		return -EBUSY;
 	}
 	if (objection) {
-		snprintf(error, size, "%s: job '%.64s' %s",
-			 bk_job_verb_name(verb), job->id, objection);
+		snprintf(error, size, "job '%.64s' %s", job->id, objection);
 		return -EBUSY;
 	}
 	bk_job_kick(job);
@@ -762,7 +788,7 @@ void bk_job_init(struct bk_job *job, struct bk_origin *origin,
 	INIT_DELAYED_WORK(&job->wake_work, bk_job_wake_work);
 	INIT_DELAYED_WORK(&job->copy_work, bk_job_copy_work);
 	spin_lock_init(&job->lock);
-	job->total = origin->len;
+	job->total = READ_ONCE(origin->len);
 	bk_rate_set(&job->rate, params->speed, ktime_get_ns());
 }
 
@@ -827,8 +853,8 @@ void bk_jobs_shutdown(struct bk_origin *origin)
 }
 
 /**
- * bk_jobs_break - all jobs fail
- * @origin:	the filter
+ * bk_jobs_break - all jobs fail that have not concluded
+ * @origin:	the filter; its lock is held
  * @err:	negative errno
  * @cause:	why, in words
  */
@@ -836,8 +862,7 @@ void bk_jobs_break(struct bk_origin *origin, int err, const char *cause)
 {
 	struct bk_job *job;
 
-	mutex_lock(&origin->lock);
+	lockdep_assert_held(&origin->lock);
 	list_for_each_entry(job, &origin->jobs, list)
 		bk_job_abandon(job, err, cause);
-	mutex_unlock(&origin->lock);
 }

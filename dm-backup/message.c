@@ -5,6 +5,7 @@
 
 #include "message.h"
 #include "backup.h"
+#include "io.h"
 #include "job.h"
 #include "module.h"
 #include "options.h"
@@ -69,6 +70,14 @@ static int bk_refuse(struct bk_msg *m, int err, const char *fmt, ...)
 	return err;
 }
 
+/* It is one line of the kernel's log, whatever the sender's words hold. */
+static void bk_make_printable(char *s)
+{
+	for (; *s; s++)
+		if (!isprint(*s))
+			*s = '?';
+}
+
 /*----------------------------------------------------------------*/
 /* backup start */
 
@@ -78,19 +87,10 @@ static int bk_refuse(struct bk_msg *m, int err, const char *fmt, ...)
  */
 static int bk_start_refused(struct bk_msg *m, struct bk_job *job)
 {
-	wait_event_timeout(m->origin->jobs_wait,
-			   READ_ONCE(job->state) == BK_JOB_NULL,
-			   msecs_to_jiffies(BK_GONE_MS));
+	wait_event_killable_timeout(m->origin->jobs_wait,
+				    READ_ONCE(job->state) == BK_JOB_NULL,
+				    msecs_to_jiffies(BK_GONE_MS));
 	return bk_refuse(m, job->err ?: -ECANCELED, "%s", job->cause);
-}
-
-/* The job goes on without anybody waiting for its start. */
-static void bk_start_unsilence(struct bk_job *job)
-{
-	spin_lock(&job->lock);
-	job->silent = false;
-	spin_unlock(&job->lock);
-	bk_job_kick(job);
 }
 
 static int bk_start_wait(struct bk_msg *m, struct bk_job *job,
@@ -102,12 +102,17 @@ static int bk_start_wait(struct bk_msg *m, struct bk_job *job,
 	left = wait_for_completion_killable_timeout(&txn->prepared, wait);
 	if (left > 0 && txn->err)
 		return bk_start_refused(m, job);
-	bk_start_unsilence(job);
+	/* It goes on without anybody waiting for its start. */
+	if (left <= 0)
+		bk_job_unsilence(job);
 	return 0;
 }
 
-/* Make the job and put it on the list. */
-static struct bk_job *bk_start_job(struct bk_msg *m, bool *freeze)
+/*
+ * Make the job and put it on the list, where other messages find it: it is in
+ * its transaction by then.
+ */
+static struct bk_job *bk_start_job(struct bk_msg *m, struct bk_txn *txn)
 {
 	struct bk_origin *origin = m->origin;
 	const char *id = m->argv[0];
@@ -123,10 +128,14 @@ static struct bk_job *bk_start_job(struct bk_msg *m, bool *freeze)
 		job = ERR_PTR(-EEXIST);
 	} else {
 		job = bk_backup_create(origin, id, m->argc - 1, m->argv + 1,
-				       freeze, m->error, sizeof(m->error));
+				       &txn->freeze, m->error,
+				       sizeof(m->error));
 	}
 	if (!IS_ERR(job)) {
+		if (list_empty(&origin->jobs))
+			bk_io_forget_longest(origin);
 		job->silent = true;
+		bk_txn_add(txn, job);
 		bk_job_get(job);
 		list_add_tail(&job->list, &origin->jobs);
 	}
@@ -138,19 +147,16 @@ static int bk_msg_backup_start(struct bk_msg *m)
 {
 	struct bk_txn *txn;
 	struct bk_job *job;
-	bool freeze;
 	int r;
 
 	txn = bk_txn_create(1);
 	if (!txn)
 		return bk_refuse(m, -ENOMEM, "out of memory");
-	job = bk_start_job(m, &freeze);
+	job = bk_start_job(m, txn);
 	if (IS_ERR(job)) {
 		bk_txn_put(txn);
 		return PTR_ERR(job);
 	}
-	txn->freeze = freeze;
-	bk_txn_add(txn, job);
 	bk_job_kick(job);
 	r = bk_start_wait(m, job, txn);
 	bk_txn_put(txn);
@@ -358,10 +364,11 @@ int bk_message(struct bk_origin *origin, unsigned int argc, char **argv,
 
 	r = bk_msg_dispatch(&m);
 	if (r < 0) {
+		bk_make_printable(m.error);
 		mutex_lock(&origin->lock);
 		bk_origin_refuse(origin, m.token, r, "%s", m.error);
 		mutex_unlock(&origin->lock);
-		DMWARN("%s: %s", origin->name, m.error);
+		DMWARN_LIMIT("%s: %s", origin->name, m.error);
 	}
 	memalloc_noio_restore(noio);
 	return r;

@@ -17,15 +17,17 @@ static int bk_option_number(const struct bk_option *o, const char *value,
 			    void *to, char *error, size_t size)
 {
 	u64 v;
+	int r;
 
 	/* kstrtoull() takes a plus sign and a newline: be strict. */
-	if (!isdigit(value[0]) || !isdigit(value[strlen(value) - 1]) ||
-	    kstrtoull(value, 10, &v)) {
+	r = isdigit(value[0]) && isdigit(value[strlen(value) - 1]) ?
+	    kstrtoull(value, 10, &v) : -EINVAL;
+	if (r && r != -ERANGE) {
 		snprintf(error, size, "%s: '%s' is not a number", o->name,
 			 value);
 		return -EINVAL;
 	}
-	if (v < o->min || v > o->max) {
+	if (r || v < o->min || v > o->max) {
 		snprintf(error, size, "%s: %s is not between %llu and %llu",
 			 o->name, value, (unsigned long long)o->min,
 			 (unsigned long long)o->max);
@@ -76,6 +78,12 @@ static int bk_option_value(const struct bk_option *o, const char *value,
 	case BK_OPT_WORD:
 		return bk_option_word(o, value, to, error, size);
 	case BK_OPT_STRING:
+		/* Answers are words. */
+		if (value[strcspn(value, " \t\n\v\f\r")]) {
+			snprintf(error, size, "%s: '%s' has blanks in it",
+				 o->name, value);
+			return -EINVAL;
+		}
 		*(const char **)to = value;
 		return 0;
 	}

@@ -50,7 +50,7 @@ static void bk_freeze_work(struct work_struct *work)
 	f->err = bdev_freeze(f->disk->part0);
 	if (atomic_cmpxchg(&f->state, BK_FREEZE_RUNNING, BK_FREEZE_DONE) ==
 	    BK_FREEZE_RUNNING) {
-		complete(&f->done);
+		complete_all(&f->done);
 	} else {
 		if (!f->err)
 			bdev_thaw(f->disk->part0);
@@ -98,6 +98,8 @@ static int bk_freeze_wait(struct bk_freeze *f, unsigned long timeout)
 	    atomic_cmpxchg(&f->state, BK_FREEZE_RUNNING,
 			   BK_FREEZE_ABANDONED) == BK_FREEZE_RUNNING)
 		return -ETIMEDOUT;	/* it is the work's to free */
+	/* In time after all, then; the work is done with it in a moment. */
+	wait_for_completion(&f->done);
 	err = f->err;
 	if (err)
 		bk_freeze_free(f);
@@ -249,14 +251,16 @@ static int bk_txn_cut_locked(struct bk_txn *txn)
 	unsigned int i;
 	int err;
 
+	/* First: a job that ends has nothing left to install. */
+	err = bk_txn_commit_begin(txn);
+	if (err)
+		return err;
 	err = bk_txn_lock(txn, &parts);
-	if (!err)
-		err = bk_txn_commit_begin(txn);
 	if (!err)
 		bk_gate_cut(&parts);
 	bk_txn_unlock(txn);
-	for (i = 0; !err && i < txn->nr_jobs; i++)
-		bk_job_commit_end(txn->jobs[i], true);
+	for (i = 0; i < txn->nr_jobs; i++)
+		bk_job_commit_end(txn->jobs[i], !err);
 	return err;
 }
 
@@ -324,6 +328,53 @@ static const char *bk_txn_cause(int err, bool froze)
 	}
 }
 
+/* What would make freezing hang or fail for certain is a refusal. */
+static int bk_txn_check_live(struct bk_txn *txn)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < txn->nr_parts && !err; i++) {
+		struct bk_origin *origin = txn->parts[i].origin;
+
+		mutex_lock(&origin->live_lock);
+		if (!origin->live)
+			err = -EBUSY;
+		mutex_unlock(&origin->live_lock);
+	}
+	return err;
+}
+
+/* The start is taken: from now on its jobs end as jobs do. */
+static void bk_txn_accept(struct bk_txn *txn)
+{
+	unsigned int i;
+
+	for (i = 0; i < txn->nr_jobs; i++)
+		bk_job_unsilence(txn->jobs[i]);
+	complete_all(&txn->prepared);
+}
+
+/* Freeze, cut, thaw. */
+static int bk_txn_commit(struct bk_txn *txn, bool *froze)
+{
+	int err = 0;
+
+	if (txn->freeze) {
+		/* Rather before than while everything is frozen. */
+		err = bk_txn_wait_drained(txn, jiffies +
+					  msecs_to_jiffies(BK_DRAIN_MS));
+		if (!err) {
+			err = bk_txn_freeze(txn);
+			*froze = err;
+		}
+	}
+	if (!err)
+		err = bk_txn_cut(txn);
+	bk_txn_thaw(txn);
+	return err;
+}
+
 static void bk_txn_run(struct bk_txn *txn)
 {
 	bool froze = false;
@@ -334,14 +385,15 @@ static void bk_txn_run(struct bk_txn *txn)
 	spin_unlock(&txn->lock);
 	if (!err) {
 		bk_txn_find_parts(txn);
-		complete_all(&txn->prepared);
 		if (txn->freeze) {
-			err = bk_txn_freeze(txn);
+			err = bk_txn_check_live(txn);
 			froze = err;
+			txn->err = err;	/* read once @prepared is complete */
 		}
-		if (!err)
-			err = bk_txn_cut(txn);
-		bk_txn_thaw(txn);
+		if (!err) {
+			bk_txn_accept(txn);
+			err = bk_txn_commit(txn, &froze);
+		}
 	}
 	if (err)
 		bk_txn_abandon(txn, err, bk_txn_cause(err, froze));
