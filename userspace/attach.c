@@ -88,6 +88,11 @@ static int feature_words(const struct options *o, char **words)
 	if (o->buffer) {
 		if (!parse_bytes("--buffer", o->buffer, &v))
 			return EX_USAGE_;
+		if (v % 512) {
+			say("--buffer: %s is no multiple of 512 bytes",
+			    o->buffer);
+			return EX_USAGE_;
+		}
 		next = xasprintf("%s buffer %llu", text,
 				 (unsigned long long)v / 512);
 		free(text);

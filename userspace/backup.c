@@ -123,22 +123,31 @@ static int check_target(const struct device *d, struct device *to,
 	return device_check_target(to, o->force);
 }
 
-/* Waits until the job has made its cut, or has ended without one. */
-static int wait_started(const struct device *d, const char *id)
+/*
+ * Waits until the job has made its cut. If it ends without one, its end is told
+ * here.
+ */
+static int wait_started(const struct device *d, const char *id,
+			const struct options *o)
 {
-	char *answer, *state;
-	bool created;
+	char *answer, *state, *outcome;
+	bool created, failed;
 
 	do {
 		answer = filter_ask(d, "job show %s", id);
 		state = answer ? show_value(answer, "state") : NULL;
+		outcome = answer ? show_value(answer, "outcome") : NULL;
 		created = state && !strcmp(state, "created");
+		failed = !state || !strcmp(state, "aborting") ||
+			 (!strcmp(state, "concluded") &&
+			  strcmp(outcome ? outcome : "", "completed"));
 		free(answer);
 		free(state);
+		free(outcome);
 		if (created)
 			usleep(20000);
 	} while (created);
-	return EX_OK;
+	return failed ? job_follow(d, id, id, true, o, NULL) : EX_OK;
 }
 
 static int follow(const struct device *d, const char *id,
@@ -147,7 +156,7 @@ static int follow(const struct device *d, const char *id,
 	char *title = xasprintf("%s -> %s", d->arg, o->to), *last = NULL;
 	uint64_t began = now_ms();
 	struct filter f = { 0 };
-	int r = job_follow(d, id, title, o, &last);
+	int r = job_follow(d, id, title, true, o, &last);
 
 	if (!r && last) {
 		if (!filter_read(d, &f))
@@ -182,7 +191,7 @@ int cmd_backup(int argc, char **argv, const struct options *o)
 				id, to.major, to.minor, words);
 	free(words);
 	if (!r)
-		r = wait_started(&d, id);
+		r = wait_started(&d, id, o);
 	if (!r && o->detach)
 		printf("%s\n", id);
 	else if (!r)

@@ -16,6 +16,12 @@
 #include <syslog.h>
 #include <unistd.h>
 
+/* Nobody but us looks at a hidden device: it is the origin of a visible one. */
+#define HIDDEN_FLAGS	(DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG | \
+			 DM_UDEV_DISABLE_DISK_RULES_FLAG | \
+			 DM_UDEV_DISABLE_OTHER_RULES_FLAG | \
+			 DM_UDEV_LOW_PRIORITY_FLAG)
+
 static char why[512];
 
 static void log_fn(int level, const char *file, int line, int dm_errno,
@@ -313,10 +319,7 @@ int dm_make(const char *name, const char *uuid, const struct dm_tab *tab,
 	    bool read_only, bool hidden)
 {
 	struct dm_task *t = task(DM_DEVICE_CREATE, name);
-	uint16_t flags = hidden ? DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG |
-				  DM_UDEV_DISABLE_DISK_RULES_FLAG |
-				  DM_UDEV_DISABLE_OTHER_RULES_FLAG |
-				  DM_UDEV_LOW_PRIORITY_FLAG : 0;
+	uint16_t flags = hidden ? HIDDEN_FLAGS : 0;
 	uint32_t cookie = 0;
 	int r = -ENOMEM;
 
@@ -351,7 +354,7 @@ int dm_load(const char *name, const struct dm_tab *tab, bool read_only)
  * One resume ioctl: the kernel suspends, swaps in the loaded table and resumes,
  * or undoes that. The file system is not frozen for it; its I/O just waits.
  */
-int dm_resume(const char *name)
+static int resume(const char *name, uint16_t udev_flags)
 {
 	struct dm_task *t = task(DM_DEVICE_RESUME, name);
 	uint32_t cookie = 0;
@@ -359,12 +362,22 @@ int dm_resume(const char *name)
 
 	if (!t)
 		return r;
-	if (dm_task_skip_lockfs(t) && dm_task_set_cookie(t, &cookie, 0)) {
+	if (dm_task_skip_lockfs(t) && dm_task_set_cookie(t, &cookie, udev_flags)) {
 		r = run_table(t);
 		dm_udev_wait(cookie);
 	}
 	dm_task_destroy(t);
 	return r;
+}
+
+int dm_resume(const char *name)
+{
+	return resume(name, 0);
+}
+
+int dm_resume_hidden(const char *name)
+{
+	return resume(name, HIDDEN_FLAGS);
 }
 
 int dm_clear(const char *name)

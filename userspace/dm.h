@@ -59,6 +59,8 @@ int dm_make(const char *name, const char *uuid, const struct dm_tab *t,
 	    bool read_only, bool hidden);
 int dm_load(const char *name, const struct dm_tab *t, bool read_only);
 int dm_resume(const char *name);
+/* The same for a device that nothing is to look at: udev makes no links. */
+int dm_resume_hidden(const char *name);
 int dm_clear(const char *name);
 int dm_remove(const char *name);
 int dm_message(const char *name, const char *message, char **reply);

@@ -206,7 +206,7 @@ static void heed_interrupts(const struct device *d, const char *id,
 }
 
 int job_follow(const struct device *d, const char *id, const char *title,
-	       const struct options *o, char **last)
+	       bool own, const struct options *o, char **last)
 {
 	struct sigaction sa = { .sa_handler = on_interrupt }, old_int, old_term;
 	bool bar = o->progress || isatty(2);
@@ -214,8 +214,8 @@ int job_follow(const struct device *d, const char *id, const char *title,
 	uint64_t began = now_ms();
 	int heeded = 0, r;
 
-	sigaction(SIGINT, &sa, &old_int);
-	sigaction(SIGTERM, &sa, &old_term);
+	sigaction(SIGINT, own ? &sa : NULL, &old_int);
+	sigaction(SIGTERM, own ? &sa : NULL, &old_term);
 	for (;;) {
 		free(answer);
 		free(state);
@@ -258,7 +258,7 @@ int cmd_job_wait(int argc, char **argv, const struct options *o)
 	if (!r && !is_word("job", id))
 		r = EX_USAGE_;
 	if (!r)
-		r = job_follow(&d, id, id, o, NULL);
+		r = job_follow(&d, id, id, false, o, NULL);
 	free(id);
 	return r;
 }

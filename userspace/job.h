@@ -10,12 +10,13 @@
 #include "filter.h"
 
 /*
- * Follow a job to its end, with a progress bar if wanted; Ctrl-C cancels it.
- * The job is dismissed. @last: NULL, or set to the last "job show", to be freed.
+ * Follow a job to its end, with a progress bar if wanted; Ctrl-C cancels it if
+ * it is ours (@own), else it ends the waiting only. At its end the job is
+ * dismissed. @last: NULL, or set to the last "job show", to be freed.
  * Returns the exit code for the outcome.
  */
 int job_follow(const struct device *d, const char *id, const char *title,
-	       const struct options *o, char **last);
+	       bool own, const struct options *o, char **last);
 
 /* Can @text be one word of a message? Says why not. */
 bool is_word(const char *what, const char *text);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	O_TO = 256, O_ID, O_SPEED, O_CLUSTER, O_MAX_CHUNK, O_MAX_WORKERS,
@@ -101,6 +102,7 @@ static void usage(FILE *to)
 
 		fprintf(to, "%*s %s\n", n < 48 ? 48 - n : 0, "", v->help);
 	}
+	fprintf(to, "Tables: -J, --json; -b, --bytes; -n, --noheadings. -f, --force.\n");
 	fprintf(to, "DEVICE is vg/lv, a path, a device-mapper name, MAJ:MIN or a mount point.\n"
 		    "Options and exit codes: dmbackup(8).\n");
 }
@@ -113,8 +115,11 @@ static void usage_of(const struct verb *v)
 		v->object ? " " : "", v->name, v->usage);
 	while (*p) {
 		size_t len = strcspn(p, " ");
+		char *option = xasprintf("--%.*s", (int)len, p);
 
-		fprintf(stderr, " [--%.*s]", (int)len, p);
+		if (!strstr(v->usage, option))
+			fprintf(stderr, " [%s]", option);
+		free(option);
 		p += len;
 		p += *p == ' ';
 	}
@@ -268,6 +273,10 @@ int main(int argc, char **argv)
 	if (argc < v->min_args || argc > v->max_args) {
 		usage_of(v);
 		return EX_USAGE_;
+	}
+	if (geteuid()) {
+		say("%s: this needs root", v->name);
+		return EX_FAILED;
 	}
 	dm_setup();
 	return v->fn(argc, argv, &o);

@@ -357,19 +357,34 @@ static void draw(const char *line)
 	drawn = isatty(2);
 }
 
+/* Bytes per second of the last 5 to 10 seconds; what was there first is not ours. */
+static uint64_t rate_of(uint64_t done, uint64_t ms)
+{
+	static struct { uint64_t done, ms; } from, next;
+	static bool begun;
+
+	if (!begun) {
+		begun = true;
+		from.done = next.done = done;
+		from.ms = next.ms = ms;
+	}
+	if (ms - next.ms > 5000) {
+		from = next;
+		next.done = done;
+		next.ms = ms;
+	}
+	return ms > from.ms ? (done - from.done) * 1000 / (ms - from.ms) : 0;
+}
+
 static char *progress_line(const char *title, const char *answer, uint64_t ms)
 {
-	static uint64_t first = UINT64_MAX;	/* done when we came */
 	uint64_t done = show_number(answer, "done") * 512;
 	uint64_t total = show_number(answer, "total") * 512;
-	uint64_t rate;
+	uint64_t rate = rate_of(done, ms);
 	unsigned int pc = percent(done, total), i;
 	char bar[BAR + 1], a[32], b[32], c[32], eta[32] = "";
 	char *state = show_value(answer, "state"), *line;
 
-	if (first == UINT64_MAX)
-		first = done;
-	rate = ms ? (done - first) * 1000 / ms : 0;
 	for (i = 0; i < BAR; i++)
 		bar[i] = i < pc * BAR / 100 ? '#' : '.';
 	bar[BAR] = '\0';
@@ -386,17 +401,18 @@ static char *progress_line(const char *title, const char *answer, uint64_t ms)
 	return line;
 }
 
+static unsigned int last_shown = 101;	/* percent */
+
 void progress_show(const char *title, const char *answer, uint64_t ms)
 {
-	static unsigned int last = 101;
 	unsigned int pc = percent(show_number(answer, "done"),
 				  show_number(answer, "total"));
 	char *line;
 
 	/* A log is not to be flooded. */
-	if (!isatty(2) && pc / 10 == last / 10)
+	if (!isatty(2) && pc / 10 == last_shown / 10)
 		return;
-	last = pc;
+	last_shown = pc;
 	line = progress_line(title, answer, ms);
 	draw(line);
 	free(line);
@@ -404,8 +420,11 @@ void progress_show(const char *title, const char *answer, uint64_t ms)
 
 void progress_end(const char *title, const char *answer, uint64_t ms)
 {
-	char *line = progress_line(title, answer, ms);
+	char *line;
 
+	if (!isatty(2) && last_shown == 100)
+		return;
+	line = progress_line(title, answer, ms);
 	draw(line);
 	if (drawn)
 		fputc('\n', stderr);

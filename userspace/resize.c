@@ -328,7 +328,7 @@ static int resize_swap(struct resize *z)
 	if (z->lower_tab.n) {
 		r = dm_load(z->lower.name, &z->lower_tab, z->lower.read_only);
 		if (!r)
-			r = dm_resume(z->lower.name);
+			r = dm_resume_hidden(z->lower.name);
 	}
 	if (!r)
 		r = dm_load(z->d->dm.name, &z->top, z->d->dm.read_only);
@@ -372,6 +372,27 @@ static int resize_plan(struct resize *z, const struct options *o)
 	return r ? r : plan_top(z, lower.sectors);
 }
 
+/* The kernel refuses another length while there is any job: ask before lvextend. */
+static int check_no_jobs(const struct device *d)
+{
+	struct filter f;
+	bool ended;
+	int r = filter_read(d, &f);
+
+	if (r)
+		return r;
+	if (f.nr_jobs) {
+		ended = !strcmp(f.jobs[0].state, "concluded");
+		say("%s: has a job: %s is %s", d->arg, f.jobs[0].id,
+		    f.jobs[0].state);
+		hint(ended ? "dismiss it (dmbackup job dismiss)" :
+		     "wait for it (dmbackup job wait), or cancel it (dmbackup job cancel)");
+		r = EX_REFUSED;
+	}
+	filter_free(&f);
+	return r;
+}
+
 int cmd_resize(int argc, char **argv, const struct options *o)
 {
 	struct resize z = { 0 };
@@ -382,7 +403,7 @@ int cmd_resize(int argc, char **argv, const struct options *o)
 	(void)argc;
 	r = device_find_filter(argv[0], &d);
 	if (!r)
-		r = end_jobs(&d, false);
+		r = check_no_jobs(&d);
 	if (r)
 		return r;
 	z.d = &d;
