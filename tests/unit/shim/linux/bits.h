@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Single bits. */
+
+#ifndef SHIM_LINUX_BITS_H
+#define SHIM_LINUX_BITS_H
+
+#define BITS_PER_LONG	((int)sizeof(long) * 8)
+#define BIT(nr)		(1UL << (nr))
+#define BIT_ULL(nr)	(1ULL << (nr))
+#define BIT_WORD(nr)	((nr) / BITS_PER_LONG)
+
+#endif
