@@ -4,6 +4,7 @@
 #   sudo make install    both, and man page, completion, udev rule
 #   make demo            a live backup of a mounted LV, in a VM       (4 minutes)
 #   make check           all tests, in VMs on kernels 6.1 and 6.12   (20 minutes)
+#   make unit            the parts that are only logic, under sanitizers, without a VM
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
 #   make bench           what it costs, as a table                 (see benchmarks.md)
 #   make lint            checkpatch, sparse, shellcheck
@@ -24,6 +25,24 @@ warnings := -Wall -Wextra -Wshadow -Wformat=2
 
 .PHONY: all
 all: module utility
+
+.PHONY: install
+install: all
+	install -D -m 644 $(module) $(DESTDIR)/lib/modules/$(KVER)/updates/dm_backup.ko
+	install -D -m 755 build/dmbackup $(DESTDIR)$(PREFIX)/sbin/dmbackup
+	install -D -m 644 Documentation/dmbackup.8 $(DESTDIR)$(PREFIX)/share/man/man8/dmbackup.8
+	install -D -m 644 userspace/dmbackup.bash-completion \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dmbackup
+	install -D -m 644 userspace/56-dm-backup.rules $(DESTDIR)/etc/udev/rules.d/56-dm-backup.rules
+	[ -n "$(DESTDIR)" ] || depmod $(KVER)
+
+.PHONY: uninstall
+uninstall:
+	rm -f $(DESTDIR)/lib/modules/$(KVER)/updates/dm_backup.ko $(DESTDIR)$(PREFIX)/sbin/dmbackup \
+		$(DESTDIR)$(PREFIX)/share/man/man8/dmbackup.8 \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dmbackup \
+		$(DESTDIR)/etc/udev/rules.d/56-dm-backup.rules
+	[ -n "$(DESTDIR)" ] || depmod $(KVER)
 
 # --- the module ---------------------------------------------------------------
 # Built in a directory of links per kernel, so that several can be built.
@@ -63,9 +82,49 @@ build/dmbackup: $(wildcard userspace/*.[ch])
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -I/usr/include/libsmartcols $(CPPFLAGS) \
 		-o $@ userspace/*.c $(LDFLAGS) -ldevmapper -lsmartcols -lblkid -lmount
 
+# --- tests ----------------------------------------------------------------------
 build/torture: $(wildcard tests/torture/*.[ch])
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -o $@ tests/torture/*.c -lpthread
+
+build/suspend-loop: tests/functional/suspend-loop.c
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -o $@ $< -ldevmapper
+
+.PHONY: programs
+programs: deps
+	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop
+
+.PHONY: mutants
+mutants: deps
+	@tests/torture/mutate $$(tests/vm/kver $(firstword $(KERNELS)))
+
+.PHONY: unit
+unit: deps
+	@$(MAKE) --no-print-directory -C tests/unit O=$(abspath build)/unit run
+
+# What is asked for on the command line only: CHECK='t-a torture' for some suites.
+.PHONY: check
+check: modules programs mutants
+	@KERNELS="$(KERNELS)" tests/check $(CHECK)
+
+.PHONY: check-debug
+check-debug: module-uml programs
+	@tests/check --debug $(CHECK)
+
+.PHONY: demo
+demo: deps
+	@$(MAKE) --no-print-directory KVER=$$(tests/vm/kver $(firstword $(KERNELS))) module utility > build/demo.log 2>&1 || \
+		{ cat build/demo.log; exit 1; }
+	@tests/demo/run
+
+.PHONY: bench
+bench: modules programs
+	@tests/bench/run $(KERNELS)
+
+.PHONY: lint
+lint: deps
+	@KERNELS="$(KERNELS)" tests/lint
 
 # --- what tests need ----------------------------------------------------------
 .PHONY: deps

@@ -215,7 +215,7 @@ wait_for() { # SECONDS COMMAND...
 		sleep 0.05
 	done
 }
-state_is() { [[ $(state "$1") == "$2" ]]; }
+state_is() { [[ $(state "$1" 2>/dev/null) == "$2" ]]; }
 wait_state() { wait_for "${3:-20}" state_is "$1" "$2"; }
 # finished ID: concluded, and how
 finished() {
@@ -246,7 +246,8 @@ staged() { status staged; }
 writers() {
 	fio --name=w --filename="$F" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite \
 		${WRITERS_BS---bssplit=512/20:3k/10:4k/40:12k/10:64k/15:256k/5} --size="${SIZE_MB}M" --verify=crc32c --verify_backlog=64 \
-		--verify_fatal=1 --time_based --runtime="${RUNTIME:-60}" --output=/tmp/fio.out "$@" &
+		--verify_fatal=1 --time_based --runtime="${RUNTIME:-600}" ${WRITERS_IOPS:+--rate_iops=$WRITERS_IOPS} \
+		--output=/tmp/fio.out "$@" &
 	writers_pid=$!
 	sleep 0.3
 }

@@ -34,6 +34,15 @@ unchanged() {
 	delpart "$S" 1
 }
 
+@test "A2 a device number that is none" {
+	filter
+	refused 'target=.*|does not exist' to 0:1048577 start j
+	refused 'does not exist' to 4096:0 start j
+	refused 'does not exist' to 99999999999:0 start j
+	refused 'has blanks' msg backup start j 'target=/dev/a\ b' sync=full
+	[ -z "$(msg job list)" ]
+}
+
 @test "A2 missing source and missing target are different errors" {
 	refused_table 'Origin can.t be opened' "0 $SECTORS backup /dev/nothing"
 	refused_table 'Origin is missing' "0 $SECTORS backup"

@@ -1,0 +1,482 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+# T-G: the life of a job, as far as there are jobs.
+load lib
+
+no_jobs() { [[ -z $(msg job list) ]]; }
+
+# A filter whose target T is slow: /dev/mapper/t
+slow_target() { # WRITE_MS
+	slow t "$T" 0 "$1"
+	TARGET=/dev/mapper/t
+}
+
+@test "G1 verbs that a state does not take are refused, by name" {
+	filter
+	start j speed=1
+	wait_state j running
+	for v in complete finalize dismiss; do
+		refused "job 'j' is running: $v is not possible" msg job $v j
+	done
+	refused "job 'j' is not paused" msg job resume j
+	msg job pause j
+	wait_state j paused
+	for v in complete finalize dismiss; do
+		refused "job 'j' is paused: $v is not possible" msg job $v j
+	done
+	msg job cancel j force
+	wait_state j concluded
+	for v in pause resume cancel complete finalize; do
+		refused "job 'j' is concluded: $v is not possible" msg job $v j
+	done
+	refused "job 'j' is concluded: set_speed is not possible" msg job set_speed j 1
+	msg job dismiss j
+	wait_for 5 no_jobs
+	for v in pause resume cancel complete finalize dismiss show; do
+		refused "there is no job 'j'" msg job $v j
+	done
+	start k auto_finalize=0
+	wait_state k pending
+	for v in pause resume complete dismiss; do
+		refused "job 'k' is pending: $v is not possible" msg job $v k
+	done
+	msg job finalize k
+	finished k
+}
+
+@test "G2 auto_finalize and auto_dismiss" {
+	filter
+	msg backup start a target="$T" sync=full
+	wait_for 10 no_jobs
+	msg backup start b target="$T" sync=full auto_dismiss=0
+	wait_state b concluded
+	msg job dismiss b
+	msg backup start c target="$T" sync=full auto_finalize=0
+	wait_state c pending
+	sleep 0.3
+	state_is c pending
+	msg job finalize c
+	wait_for 10 no_jobs
+	msg backup start d target="$T" sync=full auto_finalize=0 auto_dismiss=0
+	wait_state d pending
+	msg job finalize d
+	wait_state d concluded
+	cmp "$S" "$T"
+}
+
+@test "G3 pause, twice, resume, twice" {
+	filter
+	snap ref
+	start j speed=2097152
+	msg job pause j
+	refused 'is paused already' msg job pause j
+	wait_state j paused
+	done1=$(job done j)
+	sleep 0.5
+	[ "$(job done j)" = "$done1" ]
+	msg job resume j
+	refused 'is not paused' msg job resume j
+	go j
+	finished j
+	same ref "$T"
+}
+
+@test "G4 paused only when what is in flight has landed" {
+	slow_target 3000
+	filter
+	start j
+	wait_for 5 staging
+	msg job pause j
+	[ "$(state j)" = running ]
+	wait_state j paused 10
+	[ "$(staged)" = 128 ] # the reserve
+	msg job resume j
+	msg job cancel j
+	finished j 20 cancelled
+}
+staging() { [[ $(staged) -gt 128 ]]; }
+
+@test "G5 cancel while running; while paused only by force" {
+	filter
+	start j speed=1
+	msg job cancel j
+	finished j 10 cancelled
+	[ "$(job result j)" = -125 ]
+	msg job dismiss j
+	wait_for 5 no_jobs
+	# the target is free at once
+	mkfs.ext4 -q "$T"
+	start j speed=1
+	msg job pause j
+	wait_state j paused
+	refused 'is paused: resume it first, or use force' msg job cancel j
+	msg job cancel j force
+	finished j 10 cancelled
+	w 0x1 0 4K
+}
+
+@test "G6 cancel at pending; not when concluded" {
+	filter
+	start j auto_finalize=0
+	wait_state j pending
+	msg job cancel j
+	finished j 10 cancelled
+	refused 'is concluded: cancel is not possible' msg job cancel j
+}
+
+@test "G7 an undismissed job keeps its id and its outcome" {
+	filter
+	start j
+	finished j
+	refused "job 'j' exists already" start j
+	[ "$(job outcome j)" = completed ]
+	msg job dismiss j
+	wait_for 5 no_jobs
+	refused "there is no job 'j'" msg job show j
+	start j
+	finished j
+}
+
+# G9: removal, whatever the job does
+removed_in() { # SECONDS
+	local began=$SECONDS
+	timeout 20 dmsetup remove f
+	((SECONDS - began <= $1))
+}
+
+@test "G9 remove while a job runs, is throttled, is paused, is done" {
+	for o in "" "speed=1" "speed=1 pause" "speed=1 auto_finalize=0"; do
+		filter
+		# shellcheck disable=SC2086
+		start j ${o/ pause/}
+		[[ $o != *pause ]] || msg job pause j
+		removed_in 2
+		wait_for 5 module_idle
+		# the target is free
+		dd if=/tmp/fill-t of="$T" bs=1M oflag=direct conv=fsync status=none
+		mkfs.ext4 -q "$T"
+	done
+}
+
+@test "G9 remove while the target hangs; the module goes when it comes back" {
+	slow_target 0
+	filter
+	start j speed=1
+	hang t
+	w 0x1 15M 64K
+	removed_in 5
+	! dmsetup info f > /dev/null 2>&1
+	# an orphan is shown, and keeps the module
+	grep "$(devno /dev/mapper/t)" /sys/module/dm_backup/parameters/orphans
+	! rmmod dm_backup
+	# the origin is free
+	dmsetup create x --table "0 $SECTORS linear $S 0"
+	dmsetup remove x
+	unhang t
+	wait_for 5 module_idle
+	[ -z "$(cat /sys/module/dm_backup/parameters/orphans)" ]
+	rmmod dm_backup
+	insmod "$build/dm_backup.ko"
+}
+
+@test "G9 cancel by force while the target hangs: at once, and the job's buffers leave the budget" {
+	slow_target 0
+	filter
+	start j speed=1
+	hang t
+	for i in 1 2 3 4; do w 0x1 $((i * 2))M 64K; done
+	[ "$(staged)" -ge 640 ]
+	msg job cancel j force
+	finished j 5 cancelled
+	echo "staged $(staged)"
+	[ "$(staged)" = 0 ]
+	msg job dismiss j
+	# a new job to another target
+	to /dev/ram2 start k
+	finished k
+	unhang t
+	wait_for 5 no_orphans
+}
+no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
+
+@test "G9 remove while the target can't be opened" {
+	# opening probes a suspended device's partitions, or waits for its table
+	slow_target 0
+	filter
+	hang t
+	start j &
+	sleep 0.5
+	removed_in 5
+	wait
+	unhang t
+	wait_for 5 module_idle
+}
+
+@test "G9 remove while the target's own queue is full" {
+	nullb memory_backed=1 size=$SIZE_MB irqmode=2 completion_nsec=3000000000 hw_queue_depth=1
+	filter
+	to "$nullb" start j
+	sleep 1
+	msg job cancel j force
+	finished j 5 cancelled
+	removed_in 5
+	dmsetup create x --table "0 $SECTORS linear $S 0"
+	dmsetup remove x
+	wait_for 100 module_idle
+}
+
+@test "cancel by force while the origin is slow: the budget gets back what it gave" {
+	slow s "$S" 2000 0
+	make_filter f /dev/mapper/s
+	start j cluster=4096 max_chunk=4096
+	sleep 0.5
+	msg job cancel j force
+	finished j 10 cancelled
+	sleep 4
+	[ "$(staged)" = 0 ]
+	msg job dismiss j
+	wait_for 5 no_jobs
+	slow_set s "$S" 0 0
+	start k cluster=4096
+	finished k
+	[ "$(staged)" = 0 ]
+}
+
+@test "nothing may be orphaned any more: buffers stay charged, and nobody minds" {
+	echo 0 > /sys/module/dm_backup/parameters/orphan_limit
+	slow_target 0
+	filter buffer 1024
+	start j
+	hang t
+	w 0x1 15M 64K
+	removed_in 5
+	unhang t
+	wait_for 5 module_idle
+	echo 268435456 > /sys/module/dm_backup/parameters/orphan_limit
+}
+
+@test "G10 the module can't go while a filter is there" {
+	filter
+	! rmmod dm_backup
+	dmsetup remove f
+	rmmod dm_backup
+	insmod "$build/dm_backup.ko"
+}
+
+@test "G11 suspend and resume 1000 times under load and a job" {
+	filter
+	WRITERS_IOPS=500 writers
+	cut_start j speed=1048576
+	last=0
+	for i in $(seq 10); do
+		suspend-loop f 100
+		d=$(job done j)
+		[ "$d" -ge "$last" ]
+		[ "$d" -lt "$SECTORS" ] || break
+		last=$d
+	done
+	go j
+	finished j 60
+	same ref "$T"
+	writers_end
+}
+
+@test "G12 M4 reload with the same, and with another length or origin" {
+	filter
+	WRITERS_IOPS=500 writers
+	cut_start j speed=1048576
+	for i in 1 2 3; do
+		dmsetup reload f --table "0 $SECTORS backup $S 2 buffer $((65536 * i))"
+		dmsetup resume f
+		[ "$(status budget)" = $((65536 * i)) ]
+	done
+	run dmsetup reload f --table "0 $((SECTORS / 2)) backup $S"
+	[ "$status" -ne 0 ]
+	dmesg | tail -n 3 | grep "Length can't change while jobs exist"
+	run dmsetup reload f --table "0 $SECTORS backup /dev/ram2"
+	[ "$status" -ne 0 ]
+	dmesg | tail -n 3 | grep "Origin can't change while jobs exist"
+	go j
+	finished j 60
+	same ref "$T"
+	writers_end
+	msg job dismiss j
+	wait_for 5 no_jobs
+	dmsetup reload f --table "0 $((SECTORS / 2)) backup $S"
+	dmsetup resume f
+	[ "$(blockdev --getsz "$F")" = $((SECTORS / 2)) ]
+	start k allow_larger=1
+	finished k
+	[ "$(job total k)" = $((SECTORS / 2)) ]
+}
+
+@test "a job is cancelled after it was prepared and before its cut" {
+	slow s "$S" 0 3000
+	make_filter f /dev/mapper/s
+	w 0x1 8M 4K &
+	sleep 0.3
+	start one speed=1	# its cut waits for nothing; that write is in flight
+	start two speed=1 target=/dev/ram2 2>/dev/null || to /dev/ram2 start two speed=1
+	[ "$(state two)" = created ]
+	msg job cancel two
+	finished two 10 cancelled
+	wait
+	wait_state one running
+	msg job cancel one
+	finished one 10 cancelled
+}
+
+@test "many dismiss at once" {
+	filter
+	for i in $(seq 12); do
+		start j speed=1
+		msg job cancel j
+		finished j 10 cancelled
+		for k in 1 2 3 4; do msg job dismiss j 2>/dev/null & done
+		wait
+		wait_for 5 no_jobs
+	done
+}
+
+@test "freeze=1 on a suspended filter is refused" {
+	filter
+	dmsetup suspend f
+	refused 'suspended' start j freeze=1
+	dmsetup resume f
+	[ -z "$(msg job list)" ]
+	start j freeze=1
+	finished j
+}
+
+@test "G12 a job that comes between the load and the resume of another origin ends" {
+	filter
+	dmsetup reload f --table "0 $SECTORS backup /dev/ram2"
+	start j speed=1
+	wait_state j running
+	dmsetup resume f
+	wait_state j concluded
+	[ "$(job outcome j)" = error ]
+	msg job show j | grep 'cause=the device has another origin now'
+	msg job dismiss j
+	wait_for 5 no_jobs
+	# the new origin is what is backed up
+	dd if=/tmp/fill-s of="$F" bs=1M count=2 oflag=direct conv=notrunc status=none
+	start j
+	finished j
+	cmp /dev/ram2 "$T"
+}
+
+@test "G12 a job that comes before the device grows does not meet the new part" {
+	dmsetup create f --table "0 $((SECTORS / 2)) backup $S"
+	dmsetup reload f --table "0 $SECTORS backup $S"
+	start j speed=1 allow_larger=1
+	wait_state j running
+	dmsetup resume f
+	for at in 9 11 13 15; do w 0x5 ${at}M 64K; done
+	wait_state j concluded
+	is 0x5 15M 64K "$S"
+}
+
+@test "another table in the filter's place ends its jobs" {
+	filter
+	start j speed=1
+	dmsetup reload f --table "0 $SECTORS backup-pass $S"
+	dmsetup resume f
+	! msg job list
+	wait_for 5 module_free_of_jobs
+	# the target is free
+	mkfs.ext4 -q "$T"
+}
+module_free_of_jobs() { [[ $(</sys/module/dm_backup/refcnt) == 1 ]]; }
+
+@test "G12 a job that comes between the load and the resume of another length ends" {
+	filter
+	dmsetup reload f --table "0 $((SECTORS / 2)) backup $S"
+	start j speed=1
+	wait_state j running
+	dmsetup resume f
+	wait_state j concluded
+	[ "$(job outcome j)" = error ]
+	msg job show j | grep 'cause=the length of the device has changed'
+	w 0x5 0 64K
+}
+
+@test "G13 one event for each end, counted by dm and told to udev" {
+	filter
+	(udevadm monitor --kernel --property --subsystem-match=block > /tmp/uevents) &
+	monitor=$!
+	sleep 0.5
+	events() { dmsetup info -c --noheadings -o events f; }
+	e=$(events)
+	start j
+	finished j
+	sleep 0.2
+	[ "$(events)" = $((e + 1)) ]
+	start k speed=1
+	msg job cancel k
+	finished k 10 cancelled
+	sleep 0.2
+	[ "$(events)" = $((e + 2)) ]
+	start l auto_finalize=0 2>/dev/null || { msg job dismiss j; msg job dismiss k; start l auto_finalize=0; }
+	wait_state l pending
+	sleep 0.2
+	[ "$(events)" = $((e + 3)) ]
+	# dmsetup wait returns for one that has been, and for one to come
+	dmsetup wait f $((e + 2))
+	(sleep 0.5; msg job finalize l) &
+	timeout 10 dmsetup wait f $((e + 3))
+	kill $monitor
+	grep -q DM_BACKUP_EVENT=completed /tmp/uevents
+	grep -q DM_BACKUP_EVENT=cancelled /tmp/uevents
+	grep -q DM_BACKUP_EVENT=pending /tmp/uevents
+	grep -q DM_BACKUP_JOB=j /tmp/uevents
+}
+
+@test "G14 the status line is whole with many jobs" {
+	filter
+	for i in $(seq 8); do
+		dmsetup create t$i --table "0 $SECTORS zero"
+		to /dev/mapper/t$i start "job-with-a-rather-long-name-that-goes-on-and-on-and-on-$i" speed=1
+	done
+	line=$(dmsetup status f)
+	[[ $line =~ ^0\ $SECTORS\ backup\ 1\ rw\ [0-9]+/131072\ 0\ [0-9]+\ 0\ 8\  ]]
+	[ "$(wc -w <<< "$line")" = $((9 + 1 + 8 * 7 + 1 + 6)) ]
+	[ "$(msg job list | wc -l)" = 8 ]
+	[ "$(dmbackup job list f --noheadings | wc -l)" = 8 ]
+	# a write is copied once for all eight
+	before=$(status guest_copied)
+	w 0x7 12M 4K
+	[ $(($(status guest_copied) - before)) = $((8 * 128)) ]
+}
+
+@test "G15 a utility that is killed leaves the job, queryable and controllable" {
+	filter
+	for i in 1 2 3 4 5; do
+		dmbackup backup f --to "$T" --force --id j --speed 1M --no-freeze 2>/dev/null &
+		pid=$!
+		sleep 0.$i
+		kill -9 $pid 2>/dev/null
+		wait $pid || true
+		if [[ -n $(msg job list) ]]; then
+			[ "$(state j)" = running ]
+			msg job cancel j force
+			wait_state j concluded
+			msg job dismiss j
+			wait_for 5 no_jobs
+		fi
+		[[ $(dmsetup info -c --noheadings -o suspended f) == Active ]]
+	done
+}
+
+@test "G16 progress only grows, and counts what guests cause" {
+	filter
+	start j speed=1
+	d=$(job done j)
+	w 0x1 12M 64K
+	wait_for 5 more_than "$d"
+	[ "$(job guest_copied j)" -ge 128 ]
+	go j
+	finished j
+	[ "$(job done j)" = "$SECTORS" ]
+}
+more_than() { [[ $(job done j) -gt $1 ]]; }

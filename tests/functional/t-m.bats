@@ -1,0 +1,256 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+# T-M: what is particular to device mapper.
+load lib
+
+no_jobs() { [[ -z $(msg job list) ]]; }
+queue_of() { echo "/sys/dev/block/$(devno "$1")/queue"; }
+
+# limits DEV: those that a user of the device sees
+limits() {
+	local q f
+	q=$(queue_of "$1")
+	for f in logical_block_size physical_block_size minimum_io_size optimal_io_size discard_granularity \
+		discard_max_bytes write_zeroes_max_bytes max_sectors_kb max_hw_sectors_kb max_segments \
+		max_segment_size zoned rotational dma_alignment stable_writes dax; do
+		[[ ! -e $q/$f ]] || echo "$f $(<"$q/$f")"
+	done
+}
+
+# A filter shows what dm-linear would show on the same origin.
+same_limits() { # ORIGIN
+	local len
+	len=$(blockdev --getsz "$1")
+	dmsetup create l --table "0 $len linear $1 0"
+	limits /dev/mapper/l > /tmp/limits-linear
+	dmsetup remove l
+	make_filter f "$1"
+	limits "$F" > /tmp/limits-filter
+	dmsetup remove f
+	diff /tmp/limits-linear /tmp/limits-filter
+}
+
+@test "M1 limits are the origin's" {
+	same_limits "$S"
+	nullb memory_backed=1 size=$SIZE_MB discard=1 blocksize=4096
+	same_limits "$nullb"
+	modprobe -a sd_mod
+	modprobe scsi_debug dev_size_mb="$SIZE_MB" sector_size=512 physblk_exp=3 lbpu=1 opt_blks=256 delay=0
+	wait_for 10 compgen -G '/sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*'
+	disk=$(echo /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*)
+	same_limits "/dev/${disk##*/}"
+	# what lies between: dm-crypt
+	modprobe dm-crypt
+	dmsetup create c --table "0 $SECTORS crypt aes-xts-plain64 $(head -c 64 /dev/zero | tr '\0' a) 0 $S 0"
+	same_limits /dev/mapper/c
+}
+
+# writes DEV: how many write requests it has seen
+writes() {
+	local s
+	read -r -a s < "/sys/dev/block/$(devno "$1")/stat"
+	echo "${s[4]}"
+}
+requests() { # DEV: of 8 MiB in 1 MiB writes to it
+	local before
+	before=$(writes "$nullb")
+	dd if=/tmp/fill-t of="$1" bs=1M count=8 oflag=direct conv=notrunc status=none
+	echo $(($(writes "$nullb") - before))
+}
+
+@test "M2 no write is split, idle or beside a job" {
+	nullb memory_backed=1 size=$SIZE_MB
+	dmsetup create l --table "0 $SECTORS linear $nullb 0"
+	plain=$(requests /dev/mapper/l)
+	dmsetup remove l
+	make_filter f "$nullb"
+	[ "$(requests "$F")" = "$plain" ]
+	start j cluster=8 speed=1
+	[ "$(requests "$F")" = "$plain" ]	# first touch
+	[ "$(requests "$F")" = "$plain" ]	# saved
+}
+
+# nowait OFFSET: a direct write of 4096 bytes with RWF_NOWAIT
+nowait() {
+	python3 -c '
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
+buf = mmap.mmap(-1, 4096)
+buf.write(b"n" * 4096)
+try:
+    os.pwritev(fd, [buf], int(sys.argv[2]), os.RWF_NOWAIT)
+except BlockingIOError:
+    sys.exit(11)' "$F" "$1"
+}
+
+@test "M3 a NOWAIT write that would wait comes back at once, and has started its copy" {
+	# on this kernel, does a RAM disk take NOWAIT at all?
+	filter
+	nowait $((12 << 20)) || skip "the origin takes no NOWAIT"
+	snap ref
+	start j speed=1
+	run nowait $((12 << 20))
+	[ "$status" -eq 11 ]
+	[ "$(status held)" = 0 ]
+	wait_for 5 nowait $((12 << 20))
+	[ "$(job guest_copied j)" -ge 128 ]
+	go j
+	finished j
+	same ref "$T"
+}
+
+@test "M3 io_uring, polled and not" {
+	nullb memory_backed=1 size=$SIZE_MB poll_queues=1 irqmode=2 completion_nsec=20000
+	make_filter f "$nullb"
+	for o in --hipri=0 --hipri=1; do
+		start j speed=4194304
+		timeout 60 fio --name=w --filename="$F" --direct=1 --ioengine=io_uring $o --iodepth=16 --rw=randwrite \
+			--bs=4k --size="${SIZE_MB}M" --io_size=2M --verify=crc32c --verify_fatal=1 --output=/tmp/fio.out
+		grep -q 'err= 0' /tmp/fio.out
+		go j
+		finished j
+		msg job dismiss j
+		wait_for 5 no_jobs
+	done
+}
+
+someone_waits() { [[ $(status held) -gt 0 ]]; }
+spend() {
+	local i
+	for i in 1 2 3 4 5 6; do
+		w 0x31 $((i + 1))M 4K &
+	done
+	wait_for 10 someone_waits
+}
+
+@test "M5 noflush suspend: waiting writes are pushed back, nothing is lost" {
+	slow t "$T" 0 0
+	filter buffer 512
+	snap ref
+	to /dev/mapper/t start j speed=1
+	hang t
+	spend
+	timeout 10 dmsetup suspend --nolockfs --noflush f
+	[ "$(status held)" = 0 ]
+	dmsetup reload f --table "0 $SECTORS backup $S 2 buffer 512"
+	dmsetup resume f
+	wait_for 10 someone_waits
+	unhang t
+	wait
+	for i in 1 2 3 4 5 6; do is 0x31 $((i + 1))M 4K "$S"; done
+	go j
+	finished j
+	same ref "$T"
+}
+
+@test "M5 flush suspend: waiting writes wait 3 s more, then the job breaks" {
+	slow t "$T" 0 0
+	filter buffer 512
+	to /dev/mapper/t start j speed=1 cbw_timeout=0
+	hang t
+	spend
+	began=$SECONDS
+	timeout 20 dmsetup suspend --nolockfs f
+	[ $((SECONDS - began)) -le 8 ]
+	dmsetup resume f
+	wait
+	finished j 10 broken
+	unhang t
+}
+
+@test "M6 CPUs go and come while writes do" {
+	[ -e /sys/devices/system/cpu/cpu1/online ] || skip "one CPU"
+	filter
+	WRITERS_IOPS=500 writers
+	cut_start j speed=4194304
+	for i in 1 2 3; do
+		echo 0 > /sys/devices/system/cpu/cpu1/online
+		sleep 0.5
+		echo 1 > /sys/devices/system/cpu/cpu1/online
+		sleep 0.3
+	done
+	go j
+	finished j 60
+	same ref "$T"
+	# the counts add up over CPUs that went: a cut still drains
+	msg job dismiss j
+	wait_for 5 no_jobs
+	start k
+	finished k
+	writers_end
+}
+
+@test "M7 the table can't be replaced but by the twin" {
+	filter
+	run dmsetup load f --table "0 $SECTORS linear $S 0"
+	[ "$status" -ne 0 ]
+	run dmsetup load f --table "0 $SECTORS zero"
+	[ "$status" -ne 0 ]
+	dmsetup load f --table "0 $SECTORS backup-pass $S"
+	dmsetup resume f
+	[[ $(dmsetup table f) == "0 $SECTORS backup-pass "* ]]
+	w 0x5 1M 64K
+	is 0x5 1M 64K "$S"
+	dmsetup load f --table "0 $SECTORS linear $S 0"
+	dmsetup resume f
+	w 0x6 1M 64K
+	is 0x6 1M 64K "$S"
+}
+
+@test "M7 the twin refuses what it can't be" {
+	refused_table 'One argument is required' "0 $SECTORS backup-pass"
+	refused_table 'One argument is required' "0 $SECTORS backup-pass $S 1"
+	refused_table 'sector 0' "0 8 zero
+8 $SECTORS backup-pass $S" || true
+	refused_table "can't be opened" "0 $SECTORS backup-pass /dev/nothing"
+}
+
+@test "tables are shown as they were given" {
+	for t in "" " 2 buffer 65536" " 4 cbw_timeout 1000 discard skip" " 6 buffer 512 cbw_timeout 0 discard copy"; do
+		dmsetup create f --table "0 $SECTORS backup $S$t"
+		[ "$(dmsetup table f)" = "0 $SECTORS backup $(devno "$S")$t" ]
+		dmsetup remove f
+	done
+}
+
+@test "tracepoints tell a job's story" {
+	events=/sys/kernel/tracing/events/dm_backup
+	[ -d $events ] || skip "no tracing"
+	echo > /sys/kernel/tracing/trace
+	echo 1 > $events/enable
+	slow t "$T" 0 0
+	filter
+	to /dev/mapper/t start j speed=1
+	w 0x5 8M 4K
+	wait_for 5 more_saved
+	hang t
+	w 0x5 9M 4K
+	echo 0 > /sys/kernel/tracing/tracing_on
+	grep 'bk_job_state.*created.*running' /sys/kernel/tracing/trace
+	grep 'bk_guest_copy.*16384' /sys/kernel/tracing/trace
+	grep 'bk_copy_done.*16384' /sys/kernel/tracing/trace
+	echo 1 > /sys/kernel/tracing/tracing_on
+	msg job cancel j force
+	finished j 10 cancelled
+	unhang t
+	msg job dismiss j
+	wait_for 5 no_jobs
+	dmsetup remove t
+	broken t "$T" 4M 64K
+	to /dev/mapper/t start j speed=1 cbw_timeout=500
+	w 0x5 4M 4K
+	finished j 10 broken
+	grep bk_break /sys/kernel/tracing/trace
+	echo 0 > $events/enable
+}
+more_saved() { [[ $(job done j) -ge 2176 ]]; }
+
+@test "a read-only filter: reads, backups, no writes" {
+	dmsetup create f --readonly --table "0 $SECTORS backup $S"
+	[ "$(status mode)" = ro ]
+	run w 0x5 0 4K
+	[ "$status" -ne 0 ]
+	start j
+	finished j
+	cmp "$S" "$T"
+}

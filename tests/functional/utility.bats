@@ -1,0 +1,316 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+# The utility, on logical volumes, with udevd as on a real host.
+load lib
+
+# LVs v/data and v/copy of 12 MiB on $S and $T; a file system on data, mounted.
+volumes() {
+	mkdir -p $LVM_SYSTEM_DIR /mnt/data
+	cat > $LVM_SYSTEM_DIR/lvm.conf <<-END
+		devices { use_devicesfile = 0 scan = [ "/dev" ] types = [ "ramdisk", 16 ] }
+		activation { monitoring = 0 }
+		backup { backup_dir = "/tmp/dmbackup-lvm" archive = 0 }
+	END
+	# S and T have been filled anew
+	dd if=/dev/zero of=/dev/ram2 bs=1M count=1 oflag=direct status=none
+	vgcreate -qq -s 1M -y v $S $T /dev/ram2
+	lvcreate -qq -y -Wn -n data -L 12M v $S
+	lvcreate -qq -y -Wn -n copy -L 12M v $T
+}
+mounted() {
+	volumes
+	mkfs.ext4 -q -L data /dev/v/data
+	mount /dev/v/data /mnt/data
+}
+
+# says STATUS REGEX COMMAND...: it ends so, and says that
+says() {
+	local want=$1 why=$2
+	shift 2
+	run "$@"
+	echo "$output"
+	[[ $status == "$want" ]] || { echo "status $status, not $want: $*"; return 1; }
+	[[ $output =~ $why ]] || { echo "does not say: $why"; return 1; }
+}
+types() { dmsetup table "$1" | cut -d' ' -f3 | sort -u | xargs; }
+state_of() { dmsetup info -c --noheadings -o suspended,tables_loaded "$1"; }
+
+@test "attach and detach a mounted LV: same device, same table afterwards" {
+	mounted
+	before=$(dmsetup table v-data) number=$(stat -Lc %t:%T /dev/v/data) uuid=$(dmsetup info -c --noheadings -o uuid v-data)
+	echo one > /mnt/data/one
+	dmbackup attach v/data
+	[ "$(types v-data)" = backup ]
+	[ "$(dmsetup table v-data-bkreal)" = "$before" ]
+	[ "$(stat -Lc %t:%T /dev/v/data)" = "$number" ]
+	[ "$(dmsetup info -c --noheadings -o uuid v-data)" = "$uuid" ]
+	[ "$(dmsetup info -c --noheadings -o uuid v-data-bkreal)" = "$uuid-bkreal" ]
+	echo two > /mnt/data/two
+	sync
+	# udev knows the visible one by its label, and not the hidden one
+	udevadm settle
+	[ "$(readlink -f /dev/disk/by-label/data)" = "$(readlink -f /dev/v/data)" ]
+	lvs v/data
+	says 5 'has a backup filter already' dmbackup attach v/data
+	dmbackup detach v/data
+	[ "$(dmsetup table v-data)" = "$before" ]
+	! dmsetup info v-data-bkreal
+	[ "$(cat /mnt/data/one /mnt/data/two)" = "one
+two" ]
+	umount /mnt/data
+	e2fsck -fn /dev/v/data
+	says 4 'has no backup filter' dmbackup detach v/data
+}
+
+@test "every way to name a device" {
+	mounted
+	for name in v/data /dev/v/data /dev/mapper/v-data v-data /mnt/data "$(devno /dev/v/data)"; do
+		dmbackup attach "$name"
+		dmbackup status "$name" > /dev/null
+		dmbackup detach "$name"
+	done
+	says 4 'no such device' dmbackup status v/nothing
+	says 4 'No such file' dmbackup status /dev/v/nothing
+	says 4 'neither a block device' dmbackup status /etc/passwd
+	says 4 'neither a block device' dmbackup status /mnt
+}
+
+@test "a backup of a mounted LV is a clean file system; Ctrl-C cancels" {
+	mounted
+	dmbackup attach v/data
+	seq 100000 > /mnt/data/numbers
+	says 0 '' dmbackup backup v/data --to v/copy
+	[[ $output == *completed* ]]
+	e2fsck -fn /dev/v/copy
+	mkdir -p /mnt/copy
+	mount -o ro /dev/v/copy /mnt/copy
+	seq 100000 | cmp - /mnt/copy/numbers
+	umount /mnt/copy
+	# a signature: refused unless forced
+	says 5 'holds ext4 data' dmbackup backup v/data --to v/copy
+	[ -z "$(dmbackup job list v/data --noheadings)" ]
+	timeout -s INT 2 dmbackup backup v/data --to v/copy --force --speed 64K --id slow 2> /tmp/err || rc=$?
+	cat /tmp/err
+	[ "$rc" -eq 124 ] || [ "$rc" -eq 7 ]
+	grep 'cancelling job slow' /tmp/err
+	grep 'was cancelled' /tmp/err
+	[ -z "$(dmbackup job list v/data --noheadings)" ]
+}
+
+@test "jobs by hand" {
+	mounted
+	dmbackup attach v/data
+	[ "$(dmbackup backup v/data --to v/copy --detach --id b --speed 64K)" = b ]
+	dmbackup job list v/data | grep running
+	dmbackup job pause v/data b
+	says 5 'is paused already' dmbackup job pause v/data b
+	wait_for 5 job_is paused
+	says 5 'use force' dmbackup job cancel v/data b
+	dmbackup job resume v/data
+	dmbackup job set-speed v/data b --speed 0
+	dmbackup job wait v/data b
+	says 4 "there is no job 'b'" dmbackup job show v/data b
+	says 4 'has no job' dmbackup job show v/data
+	[ "$(dmbackup backup v/data --to v/copy --force --detach --id c --speed 64K)" = c ]
+	says 5 "job 'c' exists already" dmbackup backup v/data --to /dev/ram3 --id c
+	# Ctrl-C while waiting for somebody's job leaves the job alone
+	timeout -s INT 1 dmbackup job wait v/data c || true
+	job_is running c
+	# a job keeps its filter: detaching is refused unless forced
+	says 5 'has a job: c is running' dmbackup detach v/data
+	dmbackup detach v/data --force
+	[ "$(types v-data)" = linear ]
+}
+job_is() { dmbackup job show v/data "${2:-b}" | grep -q "$1"; }
+
+@test "a start that fails at its cut is not announced as one that runs" {
+	mounted
+	dmbackup attach v/data
+	dmsetup suspend --nolockfs v-data
+	says 5 'suspended' dmbackup backup v/data --to v/copy --detach --id x
+	dmsetup resume v-data
+	[ -z "$(dmbackup job list v/data --noheadings)" ]
+}
+
+@test "output for programs" {
+	mounted
+	dmbackup attach v/data
+	dmbackup list --json | python3 -c 'import json, sys; d = json.load(sys.stdin); assert len(list(d.values())[0]) == 1'
+	dmbackup status v/data --json | python3 -c 'import json, sys; json.load(sys.stdin)'
+	dmbackup backup v/data --to v/copy --detach --id b --speed 64K > /dev/null
+	dmbackup job list v/data --json | python3 -c '
+import json, sys
+(jobs,) = json.load(sys.stdin).values()
+assert jobs[0]["id"] == "b", jobs'
+	dmbackup job show v/data b --json | python3 -c 'import json, sys; json.load(sys.stdin)'
+	dmbackup job list v/data --noheadings --bytes | grep -w 65536
+	dmbackup job cancel v/data b
+	says 7 'was cancelled' dmbackup job wait v/data b
+	dmbackup backup v/data --to v/copy --force --json | python3 -c 'import json, sys; json.load(sys.stdin)'
+}
+
+@test "bad command lines" {
+	volumes
+	dmbackup attach v/data
+	says 2 'Usage' dmbackup
+	says 2 "there is no 'frobnicate'" dmbackup frobnicate
+	says 2 'unrecognized option' dmbackup list --frobnicate
+	says 2 'is not for this' dmbackup list --to x
+	says 2 'is given twice' dmbackup list --json --json
+	says 2 'Usage' dmbackup attach
+	says 2 'Usage' dmbackup attach a b
+	says 2 '--to is missing' dmbackup backup v/data
+	for bad in -1 1.5x 99999999999T '' 1e3; do
+		says 2 '--speed' dmbackup backup v/data --to v/copy --speed "$bad"
+	done
+	says 2 'no multiple of 512' dmbackup backup v/data --to v/copy --cluster 1000
+	says 2 '--cbw-timeout' dmbackup backup v/data --to v/copy --cbw-timeout soon
+	says 5 'cluster' dmbackup backup v/data --to v/copy --cluster 3M
+	says 5 'detect_zeroes' dmbackup backup v/data --to v/copy --detect-zeroes maybe
+	says 2 "can't be sent" dmbackup backup v/data --to v/copy --id 'a b'
+	says 2 "can't be sent" dmbackup job show v/data 'a\b'
+	says 2 'is missing' dmbackup job set-speed v/data
+	dmsetup create plain --table "0 8192 linear /dev/ram3 0"
+	says 5 'buffer' dmbackup attach plain --buffer 1K
+	[ "$(types plain)" = linear ]
+	[ -z "$(dmbackup job list v/data --noheadings)" ]
+}
+
+@test "destinations that can't be" {
+	mounted
+	dmbackup attach v/data
+	says 5 'stands on' dmbackup backup v/data --to v/data
+	# on the filter through a loop device, and through another dm device
+	truncate -s 8M /mnt/data/image
+	loop=$(losetup -f --show /mnt/data/image)
+	says 5 'stands on' dmbackup backup v/data --to "$loop" --force --allow-larger
+	losetup -d "$loop"
+	umount /mnt/data
+	dmsetup create on --table "0 $(blockdev --getsz /dev/v/data) linear /dev/v/data 0"
+	says 5 'stands on' dmbackup backup v/data --to on --force
+	dmsetup remove on
+	mount /dev/v/data /mnt/data
+	says 5 'origin' dmbackup backup v/data --to v-data-bkreal --force
+	says 4 'no such device' dmbackup backup v/data --to v/nothing
+	mkfs.ext4 -q /dev/v/copy
+	mkdir -p /mnt/copy
+	mount /dev/v/copy /mnt/copy
+	says 5 'is mounted on /mnt/copy' dmbackup backup v/data --to v/copy
+	says 5 'is mounted on /mnt/copy' dmbackup backup v/data --to v/copy --force
+	umount /mnt/copy
+	swapoff -a
+	mkswap /dev/v/copy > /dev/null
+	says 5 'holds swap data' dmbackup backup v/data --to v/copy
+	lvcreate -qq -y -Wn -n small -L 4M v /dev/ram2
+	says 5 'sectors' dmbackup backup v/data --to v/small
+	[ -z "$(dmbackup job list v/data --noheadings)" ]
+}
+
+@test "tables that can't be moved, devices that are busy" {
+	volumes
+	dmsetup create snap-origin --table "0 8192 snapshot-origin /dev/ram3"
+	says 5 'snapshot-origin .*open' dmbackup attach snap-origin
+	dmsetup remove snap-origin
+	says 5 'is not a device-mapper device' dmbackup attach /dev/ram3
+	dmsetup load v-data --table "0 8192 zero"
+	says 5 'waits for a resume' dmbackup attach v/data
+	dmsetup clear v-data
+	dmsetup suspend v-data
+	says 5 'is suspended' dmbackup attach v/data
+	dmsetup resume v-data
+	dmbackup attach v/data
+	says 5 'hidden device' dmbackup attach v-data-bkreal
+}
+
+@test "LVM and an attached LV: nothing is replaced behind its back" {
+	mounted
+	dmbackup attach v/data
+	# growing by LVM alone would replace the filter's table
+	run lvextend -y -L +1M v/data
+	echo "$output"
+	[ "$(types v-data)" = backup ]
+	[[ $(state_of v-data) == Active:* ]]
+	echo still > /mnt/data/alive
+	sync
+	dmbackup resize v/data
+	dmbackup detach v/data
+	[ "$(types v-data)" = linear ]
+	umount /mnt/data
+	e2fsck -fn /dev/v/data
+	# deactivation takes the hidden device with it
+	dmbackup attach v/data
+	lvchange -an v/data
+	! dmsetup info v-data
+	! dmsetup info v-data-bkreal
+}
+
+@test "resize: the LV grows, the filter follows" {
+	mounted
+	dmbackup attach v/data
+	dmbackup resize v/data --size +2M
+	[ "$(blockdev --getsize64 /dev/v/data)" = $((14 << 20)) ]
+	resize2fs -f /dev/v/data > /dev/null
+	dd if=/dev/urandom of=/mnt/data/big bs=1M count=10 status=none conv=fsync
+	lvextend -qq -y -L 14M v/copy $T
+	dmbackup backup v/data --to v/copy
+	e2fsck -fn /dev/v/copy
+	dmbackup backup v/data --to v/copy --force --detach --id b --speed 64K
+	says 5 'has a job: b is running' dmbackup resize v/data --size +1M
+	dmbackup job cancel v/data b
+	wait_for 5 job_is concluded
+	says 5 'dismiss it' dmbackup resize v/data --size +1M
+	[ "$(blockdev --getsize64 /dev/v/data)" = $((14 << 20)) ]
+	dmbackup job dismiss v/data b
+	dmbackup detach v/data
+	[ "$(blockdev --getsize64 /dev/v/data)" = $((14 << 20)) ]
+	umount /mnt/data
+	e2fsck -fn /dev/v/data
+}
+
+@test "open and close" {
+	mkfs.ext4 -q -L opened $S
+	dmbackup open $S web
+	mkdir -p /mnt/data
+	mount /dev/mapper/web /mnt/data
+	echo hello > /mnt/data/file
+	dmbackup backup /mnt/data --to $T --no-freeze
+	says 5 'is in use' dmbackup close web
+	umount /mnt/data
+	says 5 'was not attached but opened' dmbackup detach web
+	dmbackup close web
+	! dmsetup info web
+}
+
+@test "kill -9 at any moment leaves nothing suspended" {
+	mounted
+	before=$(dmsetup table v-data)
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+		dmbackup attach v/data 2>/dev/null &
+		pid=$!
+		sleep "0.0$((i * 7 % 100))"
+		kill -9 $pid 2>/dev/null || true
+		wait $pid 2>/dev/null || true
+		wait_for 10 active
+		# whatever state it is in, it can be attached and detached
+		[[ $(types v-data) == backup ]] || dmbackup attach v/data
+		dmbackup detach v/data &
+		pid=$!
+		sleep "0.0$((i * 13 % 100))"
+		kill -9 $pid 2>/dev/null || true
+		wait $pid 2>/dev/null || true
+		wait_for 10 active
+		[[ $(types v-data) == linear ]] || finish_detach
+		[ "$(dmsetup table v-data)" = "$before" ]
+		echo "$i" > /mnt/data/alive
+		sync -f /mnt/data
+	done
+	umount /mnt/data
+	e2fsck -fn /dev/v/data
+}
+active() { [[ $(state_of v-data) == Active:None ]]; }
+finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup detach v/data; }; }
+
+@test "root is needed" {
+	volumes
+	says 1 'needs root' setpriv --reuid=65534 --clear-groups dmbackup list
+}
