@@ -74,7 +74,7 @@ struct bk_txn {
 	struct work_struct work;
 	bool freeze;
 	struct completion prepared;
-	spinlock_t lock;
+	spinlock_t lock;	/* all that follows */
 	unsigned int waiting;
 	int err;
 	bool queued;

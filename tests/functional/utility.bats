@@ -190,7 +190,7 @@ assert jobs[0]["id"] == "b", jobs'
 	says 5 'stands on' dmbackup backup v/data --to on --force
 	dmsetup remove on
 	mount /dev/v/data /mnt/data
-	says 5 'origin' dmbackup backup v/data --to v-data-bkreal --force
+	says 5 'is in use' dmbackup backup v/data --to v-data-bkreal --force
 	says 4 'no such device' dmbackup backup v/data --to v/nothing
 	mkfs.ext4 -q /dev/v/copy
 	mkdir -p /mnt/copy
@@ -307,7 +307,7 @@ assert jobs[0]["id"] == "b", jobs'
 	umount /mnt/data
 	e2fsck -fn /dev/v/data
 }
-active() { [[ $(state_of v-data) == Active:None ]]; }
+active() { [[ $(state_of v-data) == Active:Live ]]; }
 finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup detach v/data; }; }
 
 @test "root is needed" {
