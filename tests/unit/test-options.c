@@ -335,7 +335,7 @@ static int model_value(unsigned int o, const char *value,
 	case TARGET:
 	case NOTE:
 		*(o == NOTE ? &verdict->v.note : &verdict->v.target) = value;
-		return strcspn(value, " \t\n") == strlen(value) ? 0 : -EINVAL;
+		return strcspn(value, " \t\n\v\f\r") == strlen(value) ? 0 : -EINVAL;
 	case SYNC:
 		for (*v = 0; syncs[*v]; ++*v)
 			if (!strcmp(syncs[*v], value))
