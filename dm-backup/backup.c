@@ -9,7 +9,6 @@
 #include "module.h"
 #include "op.h"
 #include "options.h"
-#include "txn.h"
 
 #include <linux/log2.h>
 #include <linux/sizes.h>
@@ -412,8 +411,11 @@ static int bk_backup_flush_origin(struct bk_backup *b)
 	int r;
 
 	bdev = bk_origin_io_begin(origin, &b->deferred);
-	if (IS_ERR_OR_NULL(bdev))
-		return bdev ? PTR_ERR(bdev) : -EINPROGRESS;
+	if (IS_ERR(bdev))
+		return bk_job_say(&b->job, PTR_ERR(bdev),
+				  "the filter is going away");
+	if (!bdev)
+		return -EINPROGRESS;
 	r = blkdev_issue_flush(bdev);
 	bk_origin_io_end(origin);
 	if (r)

@@ -95,9 +95,11 @@ void bk_cfg_remove_all(struct bk_origin *origin)
 	cur = bk_cfg_current(gate);
 	for (i = 0; i < cur->nr_pits; i++)
 		bk_pit_stop(cur->pits[i]);
-	if (cur->nr_pits)
+	if (cur->nr_pits) {
 		bk_gate_replace(gate, bk_cfg_alloc(gate, 0,
 						   GFP_NOIO | __GFP_NOFAIL));
+		bk_pool_trim(&origin->pool);
+	}
 	mutex_unlock(&gate->cfg_lock);
 }
 

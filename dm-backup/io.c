@@ -148,8 +148,11 @@ static bool bk_held_is_late(struct bk_bio *pb, struct bk_pit *pit)
 {
 	unsigned int ms = READ_ONCE(pit->params.cbw_timeout);
 
+	/* Each has that long, also if syncing the file system took longer. */
 	if (READ_ONCE(pb->in->suspending) &&
-	    time_after_eq(jiffies, pb->in->suspend_by))
+	    time_after_eq(jiffies, pb->in->suspend_by) &&
+	    time_after_eq(jiffies, pb->since +
+				   msecs_to_jiffies(pb->in->suspend_ms)))
 		return true;
 	return ms && time_after_eq(jiffies, pb->since + msecs_to_jiffies(ms));
 }
@@ -754,6 +757,7 @@ void bk_io_push_back(struct bk_instance *in)
  */
 void bk_io_hurry(struct bk_instance *in, unsigned int ms)
 {
+	in->suspend_ms = ms;
 	in->suspend_by = jiffies + msecs_to_jiffies(ms);
 	/* pairs with READ_ONCE() in bk_held_is_late(), under held.lock */
 	spin_lock(&in->origin->held.lock);

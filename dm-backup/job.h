@@ -150,7 +150,7 @@ struct bk_job_params {
  * @io_status:	since the last resume
  * @rate:	its speed
  * @not_before:	ns; ignored errors: when to copy again
- * @backoff_ms:	grows with each ignored error in a row
+ * @backoff_ms:	grows with each ignored error until the job is resumed
  */
 struct bk_job {
 	struct kref ref;

@@ -15,7 +15,7 @@
 #include <linux/sched/mm.h>
 
 /* How long a refused start waits for the job to be gone. */
-#define BK_GONE_MS	3000
+#define BK_GONE_MS	BK_PREPARE_MS
 
 /**
  * struct bk_msg - a message being handled

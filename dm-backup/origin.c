@@ -242,7 +242,7 @@ void bk_origin_resume(struct bk_instance *in)
 {
 	struct bk_origin *origin = in->origin;
 
-	in->resumed = true;
+	WRITE_ONCE(in->resumed, true);
 	mutex_lock(&origin->live_lock);
 	origin->live = in;
 	mutex_unlock(&origin->live_lock);
@@ -530,16 +530,17 @@ static void bk_origin_shutdown(struct bk_origin *origin)
 	bk_origin_discard(origin);
 }
 
-/* A table of ours has gone, and another than ours may be live in its place. */
+/*
+ * A table of ours has gone that was live. If none of those that stay has been
+ * live, another than ours may be in its place.
+ */
 static void bk_origin_left(struct bk_origin *origin)
 {
-	bool live;
+	struct bk_instance *in;
 
-	mutex_lock(&origin->live_lock);
-	live = origin->live;
-	mutex_unlock(&origin->live_lock);
-	if (live)
-		return;
+	list_for_each_entry(in, &origin->instances, list)
+		if (READ_ONCE(in->resumed))
+			return;
 	mutex_lock(&origin->lock);
 	origin->ops->reset(origin, "the filter's table was replaced");
 	mutex_unlock(&origin->lock);

@@ -31,8 +31,7 @@
  *   gate.cfg_lock  see gate.h.
  *   live_lock      mutex: live. Taken by resume and postsuspend (under dm's
  *                  suspend_lock), by the destructor and by events.
- *   held.lock, io_lock (irq-safe), pool.lock, gate.lock: spinlocks; the first
- *                  three are leaves.
+ *   held.lock, io_lock (irq-safe), pool.lock, gate.lock: spinlocks, leaves.
  */
 
 #ifndef BK_ORIGIN_H
@@ -67,7 +66,8 @@ struct bk_origin;
  * @discard:	feature "discard", enum bk_discard
  * @resumed:	it has been live
  * @suspending:	flush suspend under way: @suspend_by counts
- * @suspend_by:	jiffies by which no bio waits any more
+ * @suspend_by:	jiffies by which no bio waits any more...
+ * @suspend_ms:	...that has waited for so long
  */
 struct bk_instance {
 	struct list_head list;
@@ -80,6 +80,7 @@ struct bk_instance {
 	bool resumed;
 	bool suspending;
 	unsigned long suspend_by;
+	unsigned int suspend_ms;
 };
 
 enum bk_discard {
