@@ -91,9 +91,19 @@ build/suspend-loop: tests/functional/suspend-loop.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -o $@ $< -ldevmapper
 
+# What functional tests fill origin and destination with: sectors that are all
+# different, and bytes 0xff. 16 MiB each; slow to make in an emulated machine.
+build/fill-s:
+	@mkdir -p build
+	seq -f '1%014.0f' 1048576 > $@
+
+build/fill-t:
+	@mkdir -p build
+	head -c 16M /dev/zero | tr '\0' '\377' > $@
+
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop
+	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps

@@ -44,8 +44,7 @@ teardown() {
 
 # S holds what differs everywhere and is nowhere zero; T holds 0xff.
 prefill() {
-	[[ -e /tmp/fill-s ]] || seq -f '1%014.0f' "$((SIZE_MB * 65536))" > /tmp/fill-s
-	[[ -e /tmp/fill-t ]] || head -c "${SIZE_MB}M" /dev/zero | tr '\0' '\377' > /tmp/fill-t
+	[[ -e /tmp/fill-s ]] || cp "$top/build/fill-s" "$top/build/fill-t" /tmp
 	dd if=/tmp/fill-s of="$S" bs=1M oflag=direct status=none
 	dd if=/tmp/fill-t of="$T" bs=1M oflag=direct status=none
 }

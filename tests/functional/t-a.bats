@@ -272,18 +272,25 @@ scsi_disk() {
 }
 
 @test "A15 a start that fails after its message has returned says so" {
-	filter
-	dmsetup suspend f
-	start j freeze=1
-	wait_state j concluded
-	[ "$(job outcome j)" = error ]
-	msg job show j | grep 'cause=the filter is suspended'
-	dmsetup resume f
+	# its cut waits for the one before to drain, and that for the origin
+	slow s "$S" 0 9000
+	make_filter f /dev/mapper/s
+	w 0x1 8M 4K &
+	sleep 0.5
+	start j speed=1
+	to /dev/ram2 start k
+	wait_state k concluded
+	[ "$(job outcome k)" = error ]
+	msg job show k | grep 'cause=writes from before the last start are still in flight'
+	msg job cancel j
+	finished j 10 cancelled
+	wait
 	msg job dismiss j
+	msg job dismiss k
 	wait_for 5 no_jobs
-	unchanged
 	start k
 	finished k
+	cmp "$T" "$S"
 }
 
 @test "last_error keeps sentences apart by token" {
