@@ -154,7 +154,7 @@ static bool bk_pool_room(struct bk_pool *pool, size_t bytes, bool background)
 {
 	/* One at a time gets what it needs even if the budget has shrunk. */
 	if (pool->used + bytes > pool->limit)
-		return !background && pool->used == pool->reserved;
+		return pool->used == pool->reserved;
 	return !background || pool->background + bytes <= pool->limit / 2;
 }
 
@@ -187,8 +187,11 @@ static bool bk_reserve_take(struct bk_buf *buf)
 	return true;
 }
 
-/* Grant waiters what there is now; they go to @ready, to be told unlocked. */
-static void bk_pool_serve(struct bk_pool *pool, struct list_head *ready)
+/*
+ * Grant waiters what there is now, and tell them: under the lock, so that who
+ * takes it finds them either waiting or queued.
+ */
+static void bk_pool_serve(struct bk_pool *pool)
 {
 	struct bk_buf *buf, *next;
 	bool blocked = false;	/* an older one waits for the pool */
@@ -200,21 +203,17 @@ static void bk_pool_serve(struct bk_pool *pool, struct list_head *ready)
 			;
 		else
 			blocked = true;
-		if (buf->state != BK_BUF_WAITING)
-			list_move_tail(&buf->list, ready);
+		if (buf->state != BK_BUF_WAITING) {
+			list_del_init(&buf->list);
+			buf->ready(buf);
+		}
 	}
 }
 
-/* Tell those whom bk_pool_serve() granted something. No lock held. */
-static void bk_pool_tell(struct bk_pool *pool, struct list_head *ready)
+/* Kick background copies, if they were refused and may go on. No lock held. */
+static void bk_pool_tell(struct bk_pool *pool)
 {
 	void (*kick)(struct bk_pool *pool) = NULL;
-	struct bk_buf *buf, *next;
-
-	list_for_each_entry_safe(buf, next, ready, list) {
-		list_del_init(&buf->list);
-		buf->ready(buf);
-	}
 
 	/* bk_pool_exit() waits for who has seen kick. */
 	rcu_read_lock();
@@ -233,12 +232,11 @@ static void bk_pool_retry(struct work_struct *work)
 {
 	struct bk_pool *pool = container_of(to_delayed_work(work),
 					    struct bk_pool, retry_work);
-	LIST_HEAD(ready);
 
 	spin_lock(&pool->lock);
-	bk_pool_serve(pool, &ready);
+	bk_pool_serve(pool);
 	spin_unlock(&pool->lock);
-	bk_pool_tell(pool, &ready);
+	bk_pool_tell(pool);
 }
 
 /**
@@ -270,15 +268,15 @@ void bk_pool_init(struct bk_pool *pool, struct workqueue_struct *wq,
  */
 void bk_pool_turn_out(struct bk_pool *pool)
 {
-	LIST_HEAD(ready);
-	struct bk_buf *buf;
+	struct bk_buf *buf, *next;
 
 	spin_lock(&pool->lock);
-	list_splice_init(&pool->waiters, &ready);
-	list_for_each_entry(buf, &ready, list)
+	list_for_each_entry_safe(buf, next, &pool->waiters, list) {
+		list_del_init(&buf->list);
 		buf->state = BK_BUF_NONE;
+		buf->ready(buf);
+	}
 	spin_unlock(&pool->lock);
-	bk_pool_tell(pool, &ready);
 }
 
 /**
@@ -307,15 +305,14 @@ void bk_pool_exit(struct bk_pool *pool)
 void bk_pool_set_limit(struct bk_pool *pool, size_t limit)
 {
 	LIST_HEAD(shed);
-	LIST_HEAD(ready);
 
 	spin_lock(&pool->lock);
 	pool->limit = limit;
 	bk_cache_shed(pool, &shed);
-	bk_pool_serve(pool, &ready);
+	bk_pool_serve(pool);
 	spin_unlock(&pool->lock);
 	bk_pages_free(&shed);
-	bk_pool_tell(pool, &ready);
+	bk_pool_tell(pool);
 }
 
 /**
@@ -421,7 +418,6 @@ void bk_reserve_exit(struct bk_pool *pool, struct bk_reserve *res)
 {
 	struct bio_vec *vec = NULL;
 	unsigned int nr = 0;
-	LIST_HEAD(ready);
 
 	spin_lock(&pool->lock);
 	if (!res->taken && res->bytes) {
@@ -430,10 +426,10 @@ void bk_reserve_exit(struct bk_pool *pool, struct bk_reserve *res)
 		pool->used -= res->bytes;
 		pool->reserved -= res->bytes;
 		res->bytes = 0;
-		bk_pool_serve(pool, &ready);
+		bk_pool_serve(pool);
 	}
 	spin_unlock(&pool->lock);
-	bk_pool_tell(pool, &ready);
+	bk_pool_tell(pool);
 	bk_vec_free(vec, nr);
 	kvfree(vec);
 }
@@ -575,7 +571,6 @@ static void bk_buf_forget(struct bk_buf *buf)
  */
 void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf)
 {
-	LIST_HEAD(ready);
 	unsigned int i;
 
 	switch (buf->state) {
@@ -607,13 +602,13 @@ void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf)
 		bk_pool_uncharge(pool, buf);
 	}
 	if (unlikely(!list_empty(&pool->waiters)))
-		bk_pool_serve(pool, &ready);
+		bk_pool_serve(pool);
 	spin_unlock(&pool->lock);
 
 	if (buf->vec)
 		bk_buf_forget(buf);
-	if (unlikely(READ_ONCE(pool->refused) || !list_empty(&ready)))
-		bk_pool_tell(pool, &ready);
+	if (unlikely(READ_ONCE(pool->refused)))
+		bk_pool_tell(pool);
 }
 
 /**
@@ -627,7 +622,6 @@ void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf)
  */
 void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf)
 {
-	LIST_HEAD(ready);
 
 	if (buf->state != BK_BUF_POOL && buf->state != BK_BUF_RESERVE)
 		return;
@@ -652,9 +646,9 @@ void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf)
 		bk_pool_uncharge(pool, buf);
 	}
 	buf->state = BK_BUF_ORPHAN;
-	bk_pool_serve(pool, &ready);
+	bk_pool_serve(pool);
 	spin_unlock(&pool->lock);
-	bk_pool_tell(pool, &ready);
+	bk_pool_tell(pool);
 }
 
 /**

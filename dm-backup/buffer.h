@@ -102,8 +102,8 @@ enum bk_buf_state {
  * @background:	for a background copy
  * @bytes:	its size
  * @reserve:	whose reserve it may use, or NULL
- * @ready:	called when a waiting buffer should be asked for again; from
- *		process context, under no lock of the pool
+ * @ready:	called when a waiting buffer should be asked for again; in
+ *		process context, under the pool's lock: it may queue work
  * @vec:	its pages
  * @nr:		number of @vec
  * @fixed:	@vec if that is enough

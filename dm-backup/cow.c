@@ -71,7 +71,9 @@ static struct bk_op *bk_batch_widest(struct list_head *batch)
 /*
  * Start the reads of @batch. An op of another point in time that lies within
  * what is read anyway shares it: both were claimed before any was read, so
- * none of the data can have been overwritten.
+ * none of the data can have been overwritten. Not with one that would rather
+ * fail the write: if its read fails, who waits for the other looks again, and
+ * would find both again.
  */
 static void bk_batch_launch(struct list_head *batch)
 {
@@ -83,13 +85,20 @@ static void bk_batch_launch(struct list_head *batch)
 
 		list_move(&base->batch, &base->sharers);
 		list_for_each_entry_safe(op, next, batch, batch) {
-			if (op->read.sector < start ||
+			if (base->hold || op->hold || op->read.sector < start ||
 			    op->read.sector + op->read.sectors > end)
 				continue;
 			bk_op_share(op, base);
 			list_move_tail(&op->batch, &base->sharers);
 		}
-		bk_read_start(&base->read);
+		/*
+		 * A read that fails at once is to find who waits for it: that
+		 * write is not here to start it over.
+		 */
+		if (unlikely(base->hold))
+			bk_read_queue(&base->read);
+		else
+			bk_read_start(&base->read);
 	}
 }
 

@@ -101,6 +101,15 @@ static int bk_dest_try_open(struct bk_dest *dest)
 		if (r)
 			return r;
 	}
+	/*
+	 * Unbound: a guest's write never waits for this, only its budget. Made
+	 * here and not by the owner, whose queue others may need to get on.
+	 */
+	dest->io_wq = alloc_workqueue("dm_backup_dest/%u:%u",
+				      WQ_MEM_RECLAIM | WQ_UNBOUND, 0,
+				      MAJOR(dest->dev), MINOR(dest->dev));
+	if (!dest->io_wq)
+		return -ENOMEM;
 	do {
 		r = bk_bdev_open(&b, dest->dev, dest);
 	} while (r == -EBUSY && bk_dest_closing(dest->dev) &&
@@ -156,7 +165,8 @@ static void bk_dest_free(struct kref *ref)
 static void bk_dest_close(struct bk_dest *dest)
 {
 	/* The last user's item may be about to return. */
-	destroy_workqueue(dest->io_wq);
+	if (dest->io_wq)
+		destroy_workqueue(dest->io_wq);
 	if (dest->bdev.bdev) {
 		invalidate_bdev(dest->bdev.bdev);
 		bk_bdev_close(&dest->bdev);
@@ -213,13 +223,10 @@ struct bk_dest *bk_dest_open(const char *name, struct workqueue_struct *wq,
 
 	if (!dest)
 		return NULL;
-	if (bk_dest_name(dest, name))
-		goto out_free;
-	/* Unbound: a guest's write never waits for this, only its budget. */
-	dest->io_wq = alloc_workqueue("dm_backup_dest/%.12s",
-				      WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
-	if (!dest->io_wq)
-		goto out_free;
+	if (bk_dest_name(dest, name)) {
+		kfree(dest);
+		return NULL;
+	}
 	__module_get(THIS_MODULE);
 	kref_init(&dest->ref);
 	kref_get(&dest->ref);	/* the users', dropped when it is closed */
@@ -237,11 +244,6 @@ struct bk_dest *bk_dest_open(const char *name, struct workqueue_struct *wq,
 	INIT_WORK(&dest->work, bk_dest_open_work);
 	queue_work(bk_wq, &dest->work);
 	return dest;
-
-out_free:
-	kfree(dest->path);
-	kfree(dest);
-	return NULL;
 }
 
 /**

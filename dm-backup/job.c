@@ -118,7 +118,8 @@ int bk_job_say(struct bk_job *job, int err, const char *fmt, ...)
 	va_list args;
 
 	spin_lock(&job->lock);
-	if (!job->err && job->state < BK_JOB_CONCLUDED) {
+	/* What is being finalized is complete. */
+	if (!job->err && !job->finalize && job->state < BK_JOB_CONCLUDED) {
 		job->err = err;
 		va_start(args, fmt);
 		vscnprintf(job->cause, sizeof(job->cause), fmt, args);
@@ -539,13 +540,20 @@ void bk_job_commit_end(struct bk_job *job, bool started)
 /**
  * bk_job_unsilence - nobody waits for the outcome of the job's start any more
  * @job:	the job
+ *
+ * Return: false if it has ended already, silently.
  */
-void bk_job_unsilence(struct bk_job *job)
+bool bk_job_unsilence(struct bk_job *job)
 {
+	bool goes_on;
+
 	spin_lock(&job->lock);
-	job->silent = false;
+	goes_on = job->state < BK_JOB_CONCLUDED;
+	if (goes_on)
+		job->silent = false;
 	spin_unlock(&job->lock);
 	bk_job_kick(job);
+	return goes_on;
 }
 
 /**

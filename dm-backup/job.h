@@ -220,7 +220,7 @@ void bk_job_charge(struct bk_job *job, unsigned int sectors);
 
 bool bk_job_commit_begin(struct bk_job *job);
 void bk_job_commit_end(struct bk_job *job, bool started);
-void bk_job_unsilence(struct bk_job *job);
+bool bk_job_unsilence(struct bk_job *job);
 void bk_job_abandon(struct bk_job *job, int err, const char *cause);
 
 int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,

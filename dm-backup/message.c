@@ -103,8 +103,8 @@ static int bk_start_wait(struct bk_msg *m, struct bk_job *job,
 	if (left > 0 && txn->err)
 		return bk_start_refused(m, job);
 	/* It goes on without anybody waiting for its start. */
-	if (left <= 0)
-		bk_job_unsilence(job);
+	if (left <= 0 && !bk_job_unsilence(job))
+		return bk_start_refused(m, job);
 	return 0;
 }
 

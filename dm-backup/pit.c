@@ -74,6 +74,9 @@ void bk_pit_put(struct bk_pit *pit)
  */
 void bk_pit_quit(struct bk_pit *pit)
 {
+	/* Who found it running, and is about to queue retry_work, has done so. */
+	spin_lock(&pit->lock);
+	spin_unlock(&pit->lock);
 	cancel_delayed_work_sync(&pit->retry_work);
 }
 
