@@ -8,7 +8,7 @@ now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 
 # A disk whose sectors 8192 to 8199 can't be read while it is bad: $disk
 scsi_disk() {
-	modprobe -a sd_mod
+	modprobe -a sd_mod 2>/dev/null || skip "no SCSI"
 	modprobe scsi_debug dev_size_mb="$SIZE_MB" opt_blks=128 delay=0 \
 		medium_error_start=8192 medium_error_count=8
 	wait_for 10 scsi_is_there
@@ -184,7 +184,7 @@ spend() {
 	for i in 1 2 3 4 5 6; do
 		w 0x31 $((i + 1))M 4K &
 	done
-	wait_for 5 someone_waits
+	wait_for 20 someone_waits
 }
 someone_waits() { [[ $(status held) -gt 0 ]]; }
 

@@ -34,15 +34,16 @@ same_limits() { # ORIGIN
 	same_limits "$S"
 	nullb memory_backed=1 size=$SIZE_MB discard=1 blocksize=4096
 	same_limits "$nullb"
-	modprobe -a sd_mod
+	# what lies between: dm-crypt
+	if modprobe dm-crypt 2>/dev/null; then
+		dmsetup create c --table "0 $SECTORS crypt aes-xts-plain64 $(head -c 64 /dev/zero | tr '\0' a) 0 $S 0"
+		same_limits /dev/mapper/c
+	fi
+	modprobe -a sd_mod 2>/dev/null || return 0
 	modprobe scsi_debug dev_size_mb="$SIZE_MB" sector_size=512 physblk_exp=3 lbpu=1 opt_blks=256 delay=0
 	wait_for 10 compgen -G '/sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*'
 	disk=$(echo /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*)
 	same_limits "/dev/${disk##*/}"
-	# what lies between: dm-crypt
-	modprobe dm-crypt
-	dmsetup create c --table "0 $SECTORS crypt aes-xts-plain64 $(head -c 64 /dev/zero | tr '\0' a) 0 $S 0"
-	same_limits /dev/mapper/c
 }
 
 # writes DEV: how many write requests it has seen
@@ -120,7 +121,7 @@ spend() {
 	for i in 1 2 3 4 5 6; do
 		w 0x31 $((i + 1))M 4K &
 	done
-	wait_for 10 someone_waits
+	wait_for 20 someone_waits
 }
 
 @test "M5 noflush suspend: waiting writes are pushed back, nothing is lost" {
