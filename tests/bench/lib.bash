@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What the guest scripts of the benchmarks share. Devices, the filter F over S
+# (/dev/ram0) and jobs on it are those of the functional tests' library.
+#
+# A script leaves figures in $VM_JOB/values, one "NAME VALUE" a line. What was
+# measured more than once is there more than once. tests/bench/evaluate makes
+# the table of them.
+
+bench=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034 # read by the library
+BATS_TEST_DIRNAME=$bench/../functional
+# shellcheck source-path=SCRIPTDIR source=../functional/lib.bash
+. "$bench/../functional/lib.bash"
+
+# shellcheck disable=SC2034 # read by the scripts
+L=/dev/mapper/linear # S behind dm-linear: what all is compared with
+
+die() { echo "bench: $*" >&2; exit 1; }
+value() { echo "$1 $2" >> "$VM_JOB/values"; }
+now_us() { echo "${EPOCHREALTIME/./}"; }
+now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
+
+# devices NR: ram disks of $SIZE_MB, all pages there, none of them zero
+devices() {
+	local i
+	# While the guest waits for its host, icount's time leaps.
+	echo 0 > /proc/sys/kernel/hung_task_timeout_secs
+	modprobe -a dm-mod dm-snapshot dm-delay
+	modprobe brd rd_nr="$1" rd_size=$((SIZE_MB * 1024)) max_part=1
+	insmod "$build/dm_backup.ko"
+	cp /usr/bin/fio /dev/shm/
+	for ((i = 0; i < $1; i++)); do
+		fill /dev/ram$i
+	done
+	dmsetup create linear --table "0 $SECTORS linear $S 0"
+	make_filter f "$S"
+}
+fill() { DEV=$1 /dev/shm/fio "$bench/fill.fio" --eta=never --output=/dev/null; }
+
+# measure JOBFILE [FIO OPTION...], then figures NAME: NAME.mean, .p50, .p99, .max:
+# completion latency in ns; NAME.loop: the whole of fio's loop, ns per write
+measure() {
+	local file=$1
+	shift
+	/dev/shm/fio "$bench/$file" --eta=never --output-format=json --output=/dev/shm/report "$@"
+}
+figures() {
+	python3 - "$1" >> "$VM_JOB/values" <<-'END'
+		import json, sys
+		name = sys.argv[1]
+		w = json.load(open("/dev/shm/report"))["jobs"][0]["write"]
+		lat = w["clat_ns"]
+		print(name + ".mean", lat["mean"])
+		print(name + ".max", lat["max"])
+		for p in "50", "99":
+		    print(name + ".p" + p, lat["percentile"][p + ".000000"])
+		print(name + ".loop", w["runtime"] * 1e6 / w["total_ios"])
+	END
+}
+
+# touch_logs: what fio is to replay to write once to each cluster of 64 KiB of
+# 128 MiB in one random order, but for the first MiB, which a job copies when it
+# starts, and the last, without which the job can't end. $touches is how many.
+touch_logs() {
+	local dev
+	touches=2016
+	for dev in linear f snap-origin; do
+		seq 16 $((touches + 15)) | awk -v dev=/dev/mapper/$dev '
+			BEGIN { srand(1); print "fio version 2 iolog"; print dev, "add"; print dev, "open" }
+			{ n[NR] = $1 }
+			END {
+				for (i = NR; i; i--) {
+					j = 1 + int(rand() * i)
+					print dev, "write", n[j] * 65536, 4096
+					n[j] = n[i]
+				}
+				print dev, "close"
+			}' > /dev/shm/touch-$dev
+	done
+}
+
+# throttled ID [TARGET]: a job that runs, and has copied the first MiB; by
+# itself it copies no more
+throttled() {
+	to "${2:-$T}" start "$1" speed=1
+	wait_for 20 has_done "$1" 2048
+}
+has_done() { [[ $(job "done" "$1") -ge $2 ]]; }
+
+# ended ID: wait until a job is concluded. Looking again and again would be felt.
+ended() {
+	local n
+	while n=$(dmsetup info -c --noheadings -o events f) && ! state_is "$1" concluded; do
+		timeout 5 dmsetup wait f "$n" || true
+	done
+}
+
+# Nothing is only in memory. What is left in use is one cluster per job.
+settled() { wait_for 60 nothing_staged; }
+nothing_staged() { [[ $(staged) -le $((128 * $(msg job list | grep -c .))) ]]; }
+
+# all_first ID...: each write has opened a cluster
+all_first() {
+	local j
+	for j in "$@"; do
+		[[ $(job guest_copied "$j") == $((touches * 128)) ]] || die "not each write was a first one"
+	done
+}
+
+# drop ID...: end jobs and forget them
+drop() {
+	local j
+	for j in "$@"; do
+		# It may just have ended by itself.
+		state_is "$j" concluded || msg job cancel "$j" force 2> /dev/null || true
+		wait_state "$j" concluded
+		msg job dismiss "$j"
+	done
+	wait_for 5 no_jobs
+}
+no_jobs() { [[ -z $(msg job list) ]]; }
+
+# snapshot N|P: S behind dm-snapshot's origin target, with chunks of 64 KiB
+snapshot() {
+	dd if=/dev/zero of=/dev/ram2 bs=64K count=1 oflag=direct status=none
+	dmsetup create snap-origin --table "0 $SECTORS snapshot-origin $S"
+	dmsetup suspend snap-origin
+	dmsetup create snap --table "0 $SECTORS snapshot $S /dev/ram2 $1 128"
+	dmsetup resume snap-origin
+}
+snapshot_end() { dmsetup remove snap-origin && dmsetup remove snap; }
+
+# guest RATE [COMMAND...]: random writes at F, $guest_pid, for latencies()
+guest() {
+	local rate=$1
+	shift
+	rm -f /dev/shm/guest*
+	DEV=$F RATE=$rate "$@" /dev/shm/fio "$bench/guest.fio" --eta=never --output=/dev/null &
+	guest_pid=$!
+	wait_for 60 f_has_written "$(f_writes)"
+	sleep 0.5
+}
+f_writes() { awk '{ print $5 }' "/sys/dev/block/$(devno "$F")/stat"; }
+f_has_written() { [[ $(f_writes) -ge $(($1 + 10)) ]]; }
+guest_end() {
+	kill -INT "$guest_pid"
+	wait "$guest_pid" || true
+}
+
+# latencies FROM TO NAME: of the writes that ended between, ms since the epoch.
+# Only after guest_end.
+latencies() {
+	awk -F, -v from="$1" -v to="$2" '$1 > from && $1 < to { print $2 + 0 }' /dev/shm/guest_clat.1.log |
+		tee -a "/dev/shm/all.$3" | percentiles "$3"
+}
+# percentiles NAME < latencies, and of all rounds together
+percentiles() {
+	sort -n | awk -v name="$1" '
+		function at(p) { return n[int((NR - 1) * p) + 1] }
+		{ n[NR] = $1 }
+		END {
+			if (NR < 100) exit 1
+			print name ".p50", at(.5); print name ".p99", at(.99)
+			print name ".max", at(1); print name ".writes", NR
+		}' >> "$VM_JOB/values" || die "$1: the guest has hardly written"
+}
+percentiles_all() {
+	local name
+	for name; do
+		percentiles "$name.all" < "/dev/shm/all.$name"
+	done
+}
