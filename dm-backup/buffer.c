@@ -622,7 +622,6 @@ void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf)
  */
 void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf)
 {
-
 	if (buf->state != BK_BUF_POOL && buf->state != BK_BUF_RESERVE)
 		return;
 	if (atomic_long_add_return(buf->bytes, &bk_orphaned) >
