@@ -256,7 +256,7 @@ static int attach_swap(struct attach *a, const char *features)
 	int r = dm_by_name(a->lower, &lower);
 
 	if (r) {
-		say("%s: %s: %s", a->d->arg, a->lower, dm_why());
+		say("%s: %s is gone: %s", a->d->arg, a->lower, strerror(-r));
 		return code_of_errno(r);
 	}
 	params = xasprintf("%u:%u%s", lower.major, lower.minor, features);
@@ -297,7 +297,7 @@ int cmd_attach(int argc, char **argv, const struct options *o)
 	(void)argc;
 	r = feature_words(o, &features);
 	if (!r)
-		r = device_find(argv[0], &d);
+		r = device_find_locked(argv[0], &d);
 	if (r)
 		return r;
 	a.d = &d;
@@ -467,7 +467,7 @@ int cmd_detach(int argc, char **argv, const struct options *o)
 	int r;
 
 	(void)argc;
-	r = device_find(argv[0], &d);
+	r = device_find_locked(argv[0], &d);
 	if (r)
 		return r;
 	x.d = &d;
@@ -523,7 +523,7 @@ int cmd_close(int argc, char **argv, const struct options *o)
 	int r;
 
 	(void)argc;
-	r = device_find_filter(argv[0], &d);
+	r = device_find_filter_locked(argv[0], &d);
 	if (r)
 		return r;
 	if (strncmp(d.dm.uuid, "DMBACKUP-", 9)) {

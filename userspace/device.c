@@ -17,12 +17,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define MAX_DEPTH 32
+
+#define LOCK_DIR "/run/dmbackup"
+#define LOCK_MS 30000
 
 /*------------------------------------------------------------------*/
 /* sysfs */
@@ -165,7 +169,7 @@ static int find_devno(const char *arg, dev_t *dev)
 	return EX_NODEV;
 }
 
-int device_find(const char *arg, struct device *d)
+static int find_number(const char *arg, struct device *d)
 {
 	dev_t dev;
 	int r;
@@ -177,23 +181,71 @@ int device_find(const char *arg, struct device *d)
 		return r;
 	d->major = major(dev);
 	d->minor = minor(dev);
+	return EX_OK;
+}
+
+static int read_state(struct device *d)
+{
 	d->is_dm = !dm_by_devno(d->major, d->minor, &d->dm);
 	d->sectors = sys_sectors(d->major, d->minor);
 	if (!d->sectors && !d->is_dm) {
-		say("%s: no such device", arg);
+		say("%s: no such device", d->arg);
 		return EX_NODEV;
 	}
 	return EX_OK;
 }
 
-int device_find_filter(const char *arg, struct device *d)
+int device_find(const char *arg, struct device *d)
+{
+	int r = find_number(arg, d);
+
+	return r ? r : read_state(d);
+}
+
+/*
+ * The lock is on an open file, and is gone with the last process that has it
+ * open: with us, or with the guard that cleans up after us. The file stays: if
+ * it were removed, a third could lock a new one meanwhile.
+ */
+static int lock(const struct device *d)
+{
+	uint64_t end = now_ms() + LOCK_MS;
+	char path[64];
+	int fd;
+
+	mkdir(LOCK_DIR, 0700);
+	snprintf(path, sizeof(path), LOCK_DIR "/%u:%u.lock", d->major, d->minor);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		say("%s: %s: %s", d->arg, path, strerror(errno));
+		return EX_FAILED;
+	}
+	while (flock(fd, LOCK_EX | LOCK_NB)) {
+		if (errno == EINTR || (errno == EWOULDBLOCK && now_ms() < end)) {
+			usleep(20000);
+			continue;
+		}
+		say("%s: another dmbackup is at work on it", d->arg);
+		close(fd);
+		return EX_REFUSED;
+	}
+	return EX_OK;
+}
+
+int device_find_locked(const char *arg, struct device *d)
+{
+	int r = find_number(arg, d);
+
+	if (!r)
+		r = lock(d);
+	return r ? r : read_state(d);
+}
+
+static int check_filter(const struct device *d)
 {
 	struct dm_tab tab;
 	bool filter;
-	int r = device_find(arg, d);
 
-	if (r)
-		return r;
 	filter = d->is_dm && !dm_tab_read(d->dm.name, &tab);
 	if (filter) {
 		filter = dm_tab_is(&tab, "backup");
@@ -201,9 +253,23 @@ int device_find_filter(const char *arg, struct device *d)
 	}
 	if (filter)
 		return EX_OK;
-	say("%s: has no backup filter", arg);
-	hint("attach one first: dmbackup attach %s", arg);
+	say("%s: has no backup filter", d->arg);
+	hint("attach one first: dmbackup attach %s", d->arg);
 	return EX_NODEV;
+}
+
+int device_find_filter(const char *arg, struct device *d)
+{
+	int r = device_find(arg, d);
+
+	return r ? r : check_filter(d);
+}
+
+int device_find_filter_locked(const char *arg, struct device *d)
+{
+	int r = device_find_locked(arg, d);
+
+	return r ? r : check_filter(d);
 }
 
 char *device_lv_name(const struct dm_dev *dm)

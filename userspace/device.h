@@ -28,6 +28,13 @@ int device_find(const char *arg, struct device *d);
 /* Finds a device that has the backup target live. The same. */
 int device_find_filter(const char *arg, struct device *d);
 
+/*
+ * The same, for a command that changes tables: until this process has ended, and
+ * the guard that finishes what it began, no other such command finds the device.
+ */
+int device_find_locked(const char *arg, struct device *d);
+int device_find_filter_locked(const char *arg, struct device *d);
+
 /* Does @d, through whatever layers and files, stand on @on? */
 bool device_stands_on(const struct device *d, const struct device *on);
 

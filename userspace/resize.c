@@ -401,7 +401,7 @@ int cmd_resize(int argc, char **argv, const struct options *o)
 	int r;
 
 	(void)argc;
-	r = device_find_filter(argv[0], &d);
+	r = device_find_filter_locked(argv[0], &d);
 	if (!r)
 		r = check_no_jobs(&d);
 	if (r)

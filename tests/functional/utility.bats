@@ -307,6 +307,21 @@ assert jobs[0]["id"] == "b", jobs'
 	umount /mnt/data
 	e2fsck -fn /dev/v/data
 }
+
+@test "a command waits for what another one, or its guard, still does to the device" {
+	mounted
+	lock=/run/dmbackup/$(dmsetup info -c --noheadings --separator : -o major,minor v-data).lock
+	mkdir -p /run/dmbackup
+	flock "$lock" sleep 3 &
+	sleep 0.5
+	dmbackup attach v/data &
+	sleep 1
+	[ "$(types v-data)" = linear ]
+	wait %2
+	[ "$(types v-data)" = backup ]
+	umount /mnt/data
+	dmbackup detach v/data
+}
 active() { [[ $(state_of v-data) == Active:Live ]]; }
 finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup detach v/data; }; }
 
