@@ -91,6 +91,10 @@ build/suspend-loop: tests/functional/suspend-loop.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -o $@ $< -ldevmapper
 
+build/dm-quick: tests/functional/dm-quick.c
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -static -o $@ $<
+
 # What functional tests fill origin and destination with: sectors that are all
 # different, and bytes 0xff. 16 MiB each; slow to make in an emulated machine.
 build/fill-s:
@@ -103,7 +107,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/dm-quick build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps

@@ -31,6 +31,10 @@ teardown_file() {
 }
 
 setup() {
+	# bats traces each command, for the line that failed: only the test's own,
+	# not the functions here, or tests take twice as long.
+	set +T
+	declare -ft "$BATS_TEST_NAME"
 	dmesg_mark "test: $BATS_TEST_NAME"
 	prefill
 }
@@ -161,7 +165,7 @@ module_idle() { [[ $(</sys/module/dm_backup/refcnt) == 0 ]]; }
 
 # --- jobs ---------------------------------------------------------------------
 
-msg() { dmsetup message "${FILTER:-f}" 0 "$@"; }
+msg() { dm-quick message "${FILTER:-f}" "$@"; }
 # start ID [OPTION...]: a full backup of F to $TARGET, or T
 start() {
 	local id=$1
@@ -225,7 +229,7 @@ finished() {
 # status WORD: mode, staged, budget, held, longest (ms), or a counter's name
 status() {
 	local f
-	read -r -a f <<< "$(dmsetup status "${FILTER:-f}")"
+	read -r -a f <<< "$(dm-quick status "${FILTER:-f}")"
 	case $1 in
 	mode) echo "${f[4]}" ;;
 	staged) echo "${f[5]%/*}" ;;
