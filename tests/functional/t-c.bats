@@ -66,6 +66,9 @@ drained() { [[ $(staged) -le 256 ]]; } # all but the reserve is on the target
 }
 no_jobs() { [[ -z $(msg job list) ]]; }
 
+# fio has its files, and so its handlers, and writes
+laid_out() { [[ $(stat -c %s /mnt/a/w.*.0 2>/dev/null | xargs) == "4194304 4194304" ]]; }
+
 @test "C5 a file system in use: the frozen cut is clean" {
 	mkfs.ext4 -q "$S"
 	filter
@@ -75,6 +78,7 @@ no_jobs() { [[ -z $(msg job list) ]]; }
 	fio --name=w --directory=/mnt/a --rw=randwrite --bs=4k --size=4M --numjobs=2 --fsync=16 \
 		--time_based --runtime=60 --output=/tmp/fio.out &
 	writers_pid=$!
+	wait_for 30 laid_out
 	sleep 1
 	start j freeze=1
 	wait_for 10 started j
