@@ -35,7 +35,8 @@ setup() {
 	# not the functions here, or tests take twice as long.
 	set +T
 	declare -ft "$BATS_TEST_NAME"
-	dmesg_mark "test: $BATS_TEST_NAME"
+	dmesg --clear
+	echo "test: $BATS_TEST_NAME" > /dev/kmsg
 	prefill
 }
 
@@ -88,9 +89,17 @@ filter() { make_filter f "$S" "$@"; }
 make_filter() { # NAME DEV [FEATURES...]
 	local name=$1 dev=$2
 	shift 2
-	dmsetup create "$name" --table "0 $(blockdev --getsz "$dev") backup $dev${*:+ $# $*}"
+	dmsetup create "$name" --table "0 $(sectors_of "$dev") backup $dev${*:+ $# $*}"
 }
 
+sectors_of() {
+	local n
+	if read -r n 2> /dev/null < "/sys/class/block/${1##*/}/size"; then
+		echo "$n"
+	else
+		blockdev --getsz "$1"
+	fi
+}
 devno() { printf '%d:%d' 0x"$(stat -Lc %t "$1")" 0x"$(stat -Lc %T "$1")"; }
 
 # slow NAME DEV READ_MS WRITE_MS: a device with latency; slow_set changes it
@@ -139,18 +148,17 @@ nullb() {
 
 # What a test may have left, whatever it was.
 remove_all() {
-	local d i
+	local d i devices swaps
 	[[ -z ${writers_pid:-} ]] || pkill -9 -x fio
 	while read -r _ d _; do
 		[[ $d != /mnt/?* ]] || umount -l "$d"
 	done < /proc/mounts
-	[[ $(wc -l < /proc/swaps) == 1 ]] || swapoff -a
+	mapfile -t swaps < /proc/swaps
+	[[ ${#swaps[@]} == 1 ]] || swapoff -a
 	for ((i = 0; i < 20; i++)); do
-		d=$(dmsetup info -c --noheadings -o name,attr 2>/dev/null)
-		[[ $d == *:* ]] || break
-		for d in $(grep ':.*s' <<< "$d" | cut -d: -f1); do
-			dmsetup resume "$d"
-		done
+		devices=(/sys/block/dm-*)
+		[[ -e ${devices[0]} ]] || break
+		resume_all "${devices[@]}"
 		dmsetup remove_all 2>/dev/null
 		[[ $i == 0 ]] || sleep 0.1
 	done
@@ -161,7 +169,18 @@ remove_all() {
 	[[ ! -e /sys/module/scsi_debug ]] || rmmod scsi_debug
 	wait_for 5 module_idle
 }
-module_idle() { [[ $(</sys/module/dm_backup/refcnt) == 0 ]]; }
+resume_all() { # /sys/block/DM...
+	local d suspended name
+	for d in "$@"; do
+		read -r suspended < "$d/dm/suspended" && read -r name < "$d/dm/name" || continue
+		[[ $suspended == 0 ]] || dmsetup resume "$name"
+	done
+}
+module_idle() {
+	local n
+	read -r n < /sys/module/dm_backup/refcnt
+	[[ $n == 0 ]]
+}
 
 # --- jobs ---------------------------------------------------------------------
 
@@ -290,11 +309,9 @@ started() { [[ $(state "$1") != created ]]; }
 
 # --- the kernel's log -----------------------------------------------------------
 
-dmesg_mark() { echo "$*" > /dev/kmsg; }
 splats() {
 	local log
 	log=$(dmesg)
-	log=${log##*"test: $BATS_TEST_NAME"}
 	[[ $log =~ (WARNING:|BUG:|Oops|Call\ Trace|KASAN|blocked\ for\ more|possible\ circular|possible\ recursive|suspicious\ RCU|sleeping\ function) ]] &&
 		echo "kernel log: ${BASH_REMATCH[1]}"
 }
