@@ -26,23 +26,90 @@ void bk_cfg_add_pit(struct bk_cfg *cfg, struct bk_pit *pit)
 }
 
 /**
+ * bk_cfg_add_bits - put bits in
+ * @cfg:	not published yet, with room for them
+ * @bits:	the bits
+ */
+void bk_cfg_add_bits(struct bk_cfg *cfg, struct bk_bits *bits)
+{
+	bk_bits_get(bits);
+	cfg->bits[cfg->nr_bits++] = bits;
+	cfg->active = true;
+}
+
+/**
+ * bk_cfg_drop_bits - take bits out
+ * @cfg:	not published yet
+ * @bits:	the bits; nothing happens if they are not in it
+ */
+void bk_cfg_drop_bits(struct bk_cfg *cfg, struct bk_bits *bits)
+{
+	unsigned int i;
+
+	for (i = 0; i < cfg->nr_bits && cfg->bits[i] != bits; i++)
+		;
+	if (i == cfg->nr_bits)
+		return;
+	cfg->bits[i] = cfg->bits[--cfg->nr_bits];
+	cfg->active = cfg->nr_pits || cfg->nr_bits;
+	bk_bits_put(bits);	/* not the last: it is published, or named */
+}
+
+/**
+ * bk_cfg_swap_bits - put bits in the place of others
+ * @cfg:	not published yet
+ * @old:	the bits that are in it
+ * @next:	those that are to be
+ */
+void bk_cfg_swap_bits(struct bk_cfg *cfg, struct bk_bits *old,
+		      struct bk_bits *next)
+{
+	bk_cfg_drop_bits(cfg, old);
+	bk_cfg_add_bits(cfg, next);
+}
+
+/**
  * bk_cfg_copy - what is published, with room for more
  * @gate:	the gate; its cfg_lock is held
  * @extra_pits:	how many points in time are to be added
+ * @extra_bits:	how many bits are to be added
+ * @gfp:	how to allocate
  *
  * Context: process, may sleep; memory reclaim must not depend on us.
  * Return: a cfg for a cut, to be given up with bk_cfg_put(); NULL if out of
  * memory.
  */
-struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits)
+struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits,
+			   unsigned int extra_bits, gfp_t gfp)
 {
 	struct bk_cfg *cur = bk_cfg_current(gate);
 	struct bk_cfg *next = bk_cfg_alloc(gate, cur->nr_pits + extra_pits,
-					   GFP_NOIO);
+					   cur->nr_bits + extra_bits, gfp);
+
 	unsigned int i;
 
 	for (i = 0; next && i < cur->nr_pits; i++)
 		bk_cfg_add_pit(next, cur->pits[i]);
+	for (i = 0; next && i < cur->nr_bits; i++)
+		bk_cfg_add_bits(next, cur->bits[i]);
+	return next;
+}
+
+/* What is left when @pit, or all points in time (NULL), have been taken out. */
+static struct bk_cfg *bk_cfg_without(struct bk_gate *gate, struct bk_pit *pit)
+{
+	struct bk_cfg *cur = bk_cfg_current(gate);
+	struct bk_cfg *next;
+	unsigned int i;
+
+	/* Small; a stopped pit that stayed would slow every write for ever. */
+	next = bk_cfg_alloc(gate, pit ? cur->nr_pits - 1 : 0, cur->nr_bits,
+			    GFP_NOIO | __GFP_NOFAIL);
+	for (i = 0; pit && i < cur->nr_pits; i++)
+		if (cur->pits[i] != pit)
+			bk_cfg_add_pit(next, cur->pits[i]);
+	for (i = 0; i < cur->nr_bits; i++)
+		bk_cfg_add_bits(next, cur->bits[i]);
 	return next;
 }
 
@@ -67,11 +134,7 @@ void bk_cfg_remove_pit(struct bk_origin *origin, struct bk_pit *pit)
 		;
 	if (i == cur->nr_pits)
 		goto out;
-	/* Small; a stopped pit that stayed would slow every write for ever. */
-	next = bk_cfg_alloc(gate, cur->nr_pits - 1, GFP_NOIO | __GFP_NOFAIL);
-	for (i = 0; i < cur->nr_pits; i++)
-		if (cur->pits[i] != pit)
-			bk_cfg_add_pit(next, cur->pits[i]);
+	next = bk_cfg_without(gate, pit);
 	bk_gate_replace(gate, next);
 	if (!next->nr_pits)
 		bk_pool_trim(&origin->pool);
@@ -80,12 +143,12 @@ out:
 }
 
 /**
- * bk_cfg_remove_all - stop all points in time and take them out
+ * bk_cfg_remove_pits - stop all points in time and take them out
  * @origin:	the filter; bk_cut_mutex is held, so that none is put in
  *
  * Context: process, sleeps.
  */
-void bk_cfg_remove_all(struct bk_origin *origin)
+void bk_cfg_remove_pits(struct bk_origin *origin)
 {
 	struct bk_gate *gate = &origin->gate;
 	struct bk_cfg *cur;
@@ -96,8 +159,7 @@ void bk_cfg_remove_all(struct bk_origin *origin)
 	for (i = 0; i < cur->nr_pits; i++)
 		bk_pit_stop(cur->pits[i]);
 	if (cur->nr_pits) {
-		bk_gate_replace(gate, bk_cfg_alloc(gate, 0,
-						   GFP_NOIO | __GFP_NOFAIL));
+		bk_gate_replace(gate, bk_cfg_without(gate, NULL));
 		bk_pool_trim(&origin->pool);
 	}
 	mutex_unlock(&gate->cfg_lock);
@@ -113,5 +175,7 @@ void bk_cfg_release(struct bk_cfg *cfg)
 
 	for (i = 0; i < cfg->nr_pits; i++)
 		bk_pit_put(cfg->pits[i]);
+	for (i = 0; i < cfg->nr_bits; i++)
+		bk_bits_put(cfg->bits[i]);
 	kfree(cfg);
 }

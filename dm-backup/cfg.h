@@ -3,20 +3,43 @@
  * What a filter does to writes: making the next struct bk_cfg from the
  * published one.
  *
- * A cfg holds a reference on each point in time in it. Putting one in is a
- * cut, taking one out is not (gate.h). All of this is done under
- * gate->cfg_lock.
+ * A cfg holds a reference on each point in time and on all bits in it. Putting
+ * something in, or other bits in the place of some, is a cut; taking something
+ * out is not (gate.h). All of this is done under gate->cfg_lock.
  */
 
 #ifndef BK_CFG_H
 #define BK_CFG_H
 
+#include "bits.h"
 #include "pit.h"
 
-struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits);
+struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits,
+			   unsigned int extra_bits, gfp_t gfp);
 void bk_cfg_add_pit(struct bk_cfg *cfg, struct bk_pit *pit);
+void bk_cfg_add_bits(struct bk_cfg *cfg, struct bk_bits *bits);
+void bk_cfg_drop_bits(struct bk_cfg *cfg, struct bk_bits *bits);
+void bk_cfg_swap_bits(struct bk_cfg *cfg, struct bk_bits *old,
+		      struct bk_bits *next);
 void bk_cfg_remove_pit(struct bk_origin *origin, struct bk_pit *pit);
-void bk_cfg_remove_all(struct bk_origin *origin);
+void bk_cfg_remove_pits(struct bk_origin *origin);
 void bk_cfg_release(struct bk_cfg *cfg);
+
+/**
+ * bk_cfg_mark - a range is about to be written, or has been
+ * @cfg:	under RCU or with a reference
+ * @start:	first sector
+ * @end:	end of the range, exclusive
+ *
+ * Context: any, interrupts included.
+ */
+static __always_inline void bk_cfg_mark(struct bk_cfg *cfg, sector_t start,
+					sector_t end)
+{
+	unsigned int i;
+
+	for (i = 0; i < cfg->nr_bits; i++)
+		bk_bits_mark(cfg->bits[i], start, end);
+}
 
 #endif

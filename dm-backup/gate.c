@@ -24,17 +24,20 @@ static void bk_cfg_retire(struct bk_cfg *cfg)
  * bk_cfg_alloc - make an empty cfg
  * @gate:	the gate it is for
  * @nr_pits:	how many points in time it has room for
+ * @nr_bits:	and how many bits
  * @gfp:	how to allocate
  *
  * Return: a cfg with one reference, which publishing it takes over, or NULL.
  */
 struct bk_cfg *bk_cfg_alloc(struct bk_gate *gate, unsigned int nr_pits,
-			    gfp_t gfp)
+			    unsigned int nr_bits, gfp_t gfp)
 {
-	struct bk_cfg *cfg = kzalloc(struct_size(cfg, pits, nr_pits), gfp);
+	size_t size = struct_size((struct bk_cfg *)NULL, pits, nr_pits);
+	struct bk_cfg *cfg = kzalloc(size + nr_bits * sizeof(*cfg->bits), gfp);
 
 	if (!cfg)
 		return NULL;
+	cfg->bits = (void *)cfg + size;
 	refcount_set(&cfg->ref, 1);
 	INIT_RCU_WORK(&cfg->rwork, bk_cfg_rcu);
 	cfg->ops = gate->ops;
@@ -145,7 +148,7 @@ int bk_gate_init(struct bk_gate *gate, const struct bk_gate_ops *ops,
 	gate->count = alloc_percpu(struct bk_gate_count);
 	if (!gate->count)
 		return -ENOMEM;
-	cfg = bk_cfg_alloc(gate, 0, GFP_KERNEL);
+	cfg = bk_cfg_alloc(gate, 0, 0, GFP_KERNEL);
 	if (!cfg) {
 		free_percpu(gate->count);
 		return -ENOMEM;

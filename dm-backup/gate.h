@@ -25,7 +25,10 @@
  *   3. The next cfg is published on each. Pointers only.
  *   4. mode := DRAINING on each, parked bios are sent in again.
  *   5. drain_work waits until the old epoch's sum is zero, then calls
- *      ops->drained.
+ *      ops->drained. Until then a write that ends marks the bits of the cfg
+ *      that is published by then, before it leaves: bits that came with the cut
+ *      may not know of it. One that finds DRAINING not set has written what it
+ *      had to before the instant.
  *   Between 2 and 4 nothing is allocated, no I/O is done, no other lock is
  *   taken, and the work does not grow with the devices.
  *
@@ -52,6 +55,7 @@
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
+struct bk_bits;
 struct bk_gate;
 struct bk_instance;
 struct bk_pit;
@@ -59,10 +63,12 @@ struct bk_pit;
 /**
  * struct bk_bio - what the filter keeps with each bio, in dm's per-bio data
  *
- * dm does not clear it: @counted is stored for every bio, the rest when it first
- * waits.
+ * dm does not clear it: @counted is stored for every bio, the range for every
+ * write, the rest when it first waits.
  *
  * @counted:	0: in no epoch; else 1 + the epoch it is counted in
+ * @sector:	where it writes; when it ends its iterator doesn't know any more
+ * @sectors:	how much
  * @fail:	if not 0, the status it is to end with (break_guest_write)
  * @work:	sends the bio in again
  * @in:		the target instance that mapped it
@@ -73,6 +79,8 @@ struct bk_pit;
 struct bk_bio {
 	u8 counted;
 	blk_status_t fail;
+	unsigned int sectors;
+	sector_t sector;
 	struct work_struct work;
 	struct bk_instance *in;
 	struct list_head held;
@@ -89,6 +97,8 @@ struct bk_bio {
  * @epoch:	0 or 1, the counters that its writes are counted in
  * @active:	there is anything to do to a write at all
  * @nr_pits:	number of points in time
+ * @nr_bits:	number of bits
+ * @bits:	to mark for each write; a reference on each
  * @pits:	points in time to copy for before a write; a reference on each
  */
 struct bk_cfg {
@@ -98,6 +108,8 @@ struct bk_cfg {
 	u8 epoch;
 	bool active;
 	unsigned int nr_pits;
+	unsigned int nr_bits;
+	struct bk_bits **bits;
 	struct bk_pit *pits[];
 };
 
@@ -178,7 +190,7 @@ void bk_gate_cut(struct list_head *parts);
 void bk_gate_replace(struct bk_gate *gate, struct bk_cfg *next);
 
 struct bk_cfg *bk_cfg_alloc(struct bk_gate *gate, unsigned int nr_pits,
-			    gfp_t gfp);
+			    unsigned int nr_bits, gfp_t gfp);
 struct bk_cfg *bk_cfg_get(struct bk_gate *gate);
 void bk_cfg_put(struct bk_cfg *cfg);
 
@@ -246,6 +258,17 @@ static __always_inline struct bk_cfg *bk_gate_cfg(struct bk_gate *gate,
 	struct bk_cfg *cfg = rcu_dereference(gate->cfg);
 
 	return likely(pb->counted == 1 + cfg->epoch) ? cfg : NULL;
+}
+
+/**
+ * bk_gate_is_draining - has there been a cut that writes may not know of?
+ * @gate:	the gate
+ *
+ * Asked when a write has ended, before it leaves.
+ */
+static __always_inline bool bk_gate_is_draining(struct bk_gate *gate)
+{
+	return READ_ONCE(gate->mode) & BK_GATE_DRAINING;
 }
 
 /**

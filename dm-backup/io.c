@@ -412,6 +412,19 @@ static __always_inline bool bk_io_changes_data(struct bio *bio)
 	return op_is_write(bio_op(bio)) && bio->bi_iter.bi_size;
 }
 
+/* Remember what @bio writes. Again when it has been cut. */
+static __always_inline void bk_io_note(struct bk_bio *pb, struct bio *bio)
+{
+	pb->sector = bio->bi_iter.bi_sector;
+	pb->sectors = bio_sectors(bio);
+}
+
+/* Under RCU or a reference: @bio is counted, and about to be submitted. */
+static __always_inline void bk_io_mark(struct bk_cfg *cfg, struct bio *bio)
+{
+	bk_cfg_mark(cfg, bio->bi_iter.bi_sector, bio_end_sector(bio));
+}
+
 /* Under RCU or a reference: must @bio wait for any point in time? */
 static __always_inline bool bk_io_is_pending(struct bk_cfg *cfg,
 					     struct bio *bio)
@@ -442,7 +455,7 @@ static int bk_io_wait(struct bk_instance *in, struct bio *bio,
 	return DM_MAPIO_SUBMITTED;
 }
 
-/* In map: @bio is counted, and there are points in time. */
+/* In map: @bio is counted, and there are points in time, or bits. */
 static int bk_io_look(struct bk_instance *in, struct bio *bio,
 		      struct bk_bio *pb)
 {
@@ -456,10 +469,13 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 		if (unlikely(bio_op(bio) != REQ_OP_WRITE))
 			skip = bk_io_cut(in, cfg, bio);
 		pending = bk_io_is_pending(cfg, bio);
+		if (likely(!pending))
+			bk_io_mark(cfg, bio);
 	} else {
 		bk_io_cut_size(in, bio);	/* it can't be cut later */
 	}
 	rcu_read_unlock();
+	bk_io_note(pb, bio);
 
 	if (likely(!pending))
 		return DM_MAPIO_REMAPPED;
@@ -477,6 +493,7 @@ static noinline int bk_io_map_slow(struct bk_instance *in, struct bio *bio,
 {
 	bk_io_first_wait(in, pb);
 	bk_io_cut_size(in, bio);
+	bk_io_note(pb, bio);
 	switch (bk_gate_enter_slow(&in->origin->gate, bio, pb)) {
 	case BK_ENTER_LOOK:
 		return bk_io_look(in, bio, pb);
@@ -507,6 +524,7 @@ int bk_io_map(struct dm_target *ti, struct bio *bio)
 	if (!bk_io_changes_data(bio))
 		return DM_MAPIO_REMAPPED;
 
+	bk_io_note(pb, bio);
 	switch (bk_gate_enter(&in->origin->gate, pb)) {
 	case BK_ENTER_LOOK:
 		return bk_io_look(in, bio, pb);
@@ -515,6 +533,18 @@ int bk_io_map(struct dm_target *ti, struct bio *bio)
 	default:
 		return DM_MAPIO_REMAPPED;
 	}
+}
+
+/*
+ * A write has ended after a cut it may have been before: it belongs to both
+ * sides.
+ */
+static noinline void bk_io_mark_late(struct bk_gate *gate, struct bk_bio *pb)
+{
+	rcu_read_lock();
+	bk_cfg_mark(rcu_dereference(gate->cfg), pb->sector,
+		    pb->sector + pb->sectors);
+	rcu_read_unlock();
 }
 
 /**
@@ -530,8 +560,13 @@ int bk_io_end(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 	struct bk_instance *in = ti->private;
 	struct bk_bio *pb = bk_bio_data(bio);
 
-	if (pb->counted)
-		bk_gate_leave(&in->origin->gate, pb);
+	if (pb->counted) {
+		struct bk_gate *gate = &in->origin->gate;
+
+		if (unlikely(bk_gate_is_draining(gate)))
+			bk_io_mark_late(gate, pb);
+		bk_gate_leave(gate, pb);
+	}
 	return DM_ENDIO_DONE;
 }
 
@@ -620,7 +655,9 @@ static bool bk_io_may_go(struct bk_gate *gate, struct bk_bio *pb,
 	cfg = bk_gate_cfg(gate, pb);
 	if (cfg) {
 		go = !bk_io_is_pending(cfg, bio);
-		if (!go) {
+		if (go) {
+			bk_io_mark(cfg, bio);
+		} else {
 			refcount_inc(&cfg->ref);	/* published: not zero */
 			*wait = cfg;
 		}

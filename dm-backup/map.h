@@ -59,6 +59,23 @@ static inline void bk_map_clear(unsigned long *map, unsigned long from,
 }
 
 /**
+ * bk_map_clear_alone - clear bits while nobody else changes any
+ * @map:	the map; may be read without a lock
+ * @from:	first bit
+ * @end:	end of the range, exclusive; > @from
+ */
+static inline void bk_map_clear_alone(unsigned long *map, unsigned long from,
+				      unsigned long end)
+{
+	while (from < end) {
+		unsigned long *word = &map[BIT_WORD(from)];
+
+		WRITE_ONCE(*word, *word & ~bk_map_mask(from, end));
+		from = round_down(from, BITS_PER_LONG) + BITS_PER_LONG;
+	}
+}
+
+/**
  * bk_map_clear_release - clear bits that somebody reads without a lock
  * @map:	the map
  * @from:	first bit

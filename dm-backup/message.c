@@ -5,6 +5,8 @@
 
 #include "message.h"
 #include "backup.h"
+#include "bitmap.h"
+#include "compat.h"
 #include "io.h"
 #include "job.h"
 #include "module.h"
@@ -14,12 +16,16 @@
 #include <linux/ctype.h>
 #include <linux/sched/mm.h>
 
+/* Of an answer; dm sends a message again whose answer did not fit. */
+#define BK_RANGES_SIZE	12000
+
 /* How long a refused start waits for the job to be gone. */
 #define BK_GONE_MS	BK_PREPARE_MS
 
 /**
  * struct bk_msg - a message being handled
  * @origin:	the filter
+ * @read_only:	its table is
  * @verb:	which entry of the table it is
  * @token:	it carried, or NULL
  * @argc:	words after the verb
@@ -30,6 +36,7 @@
  */
 struct bk_msg {
 	struct bk_origin *origin;
+	bool read_only;
 	const struct bk_verb *verb;
 	const char *token;
 	unsigned int argc;
@@ -48,6 +55,7 @@ struct bk_msg {
  * @usage:	of those words
  * @fn:		does it: 0, 1 (answered) or a negative errno, error filled
  * @job:	for verbs of jobs
+ * @bitmap:	for changes of bitmaps
  */
 struct bk_verb {
 	const char *object;
@@ -57,6 +65,7 @@ struct bk_verb {
 	const char *usage;
 	int (*fn)(struct bk_msg *m);
 	enum bk_job_verb job;
+	enum bk_bitmap_verb bitmap;
 };
 
 __printf(3, 4)
@@ -235,6 +244,235 @@ static int bk_msg_job_verb(struct bk_msg *m)
 }
 
 /*----------------------------------------------------------------*/
+/* bitmap ... */
+
+struct bk_bitmap_params {
+	u64 granularity;
+	u64 disabled;
+	u64 all_dirty;
+};
+
+static const struct bk_option bk_bitmap_options[] = {
+	{ "granularity", BK_OPT_POWER2,
+	  offsetof(struct bk_bitmap_params, granularity),
+	  .min = BK_GRANULARITY_MIN, .max = BK_GRANULARITY_MAX },
+	{ "disabled", BK_OPT_FLAG, offsetof(struct bk_bitmap_params, disabled) },
+	{ "all_dirty", BK_OPT_FLAG,
+	  offsetof(struct bk_bitmap_params, all_dirty) },
+};
+
+static int bk_msg_bitmap_change(struct bk_msg *m)
+{
+	struct bk_bitmap_params p = { .granularity = BK_GRANULARITY_DEFAULT };
+	struct bk_bitmap_change c = {
+		.verb	= m->verb->bitmap,
+		.name	= m->argv[0],
+	};
+	u64 given;
+	int r;
+
+	if (m->read_only)
+		return bk_refuse(m, -EROFS, "the filter is read-only");
+	r = bk_options_parse(bk_bitmap_options, ARRAY_SIZE(bk_bitmap_options),
+			     &p, m->argc - 1, m->argv + 1, &given, m->error,
+			     sizeof(m->error));
+	if (r)
+		return r;
+	c.granularity = p.granularity;
+	c.disabled = p.disabled;
+	c.all_dirty = p.all_dirty;
+	return bk_txn_change(m->origin, &c, m->error, sizeof(m->error));
+}
+
+static int bk_msg_bitmap_list(struct bk_msg *m)
+{
+	struct bk_bitmap *bitmap;
+	size_t len = 0;
+
+	m->result[0] = '\0';
+	mutex_lock(&m->origin->lock);
+	list_for_each_entry(bitmap, &m->origin->bitmaps, list) {
+		if (len)
+			len += scnprintf(m->result + len, m->maxlen - len, "\n");
+		len += bk_bitmap_show(bitmap, m->result + len, m->maxlen - len);
+	}
+	mutex_unlock(&m->origin->lock);
+	return 1;
+}
+
+/*
+ * The bits of a bitmap, with a reference: looking through them takes a while.
+ * "MAJ:MIN/NAME" is one of another filter.
+ */
+static struct bk_bits *bk_msg_bits(struct bk_msg *m, const char *name, int *err)
+{
+	const char *slash = strchr(name, '/');
+	struct bk_origin *origin = m->origin;
+	struct bk_bitmap *bitmap = NULL;
+	struct bk_bits *bits = NULL;
+
+	*err = 0;
+	mutex_lock(&bk_cut_mutex);	/* it stays in the registry */
+	if (slash)
+		origin = bk_origin_find(name, slash - name);
+	if (origin) {
+		mutex_lock(&origin->lock);
+		bitmap = bk_bitmap_usable(origin, slash ? slash + 1 : name, err,
+					  m->error, sizeof(m->error));
+		if (bitmap) {
+			bits = bitmap->bits;
+			bk_bits_get(bits);
+		}
+		mutex_unlock(&origin->lock);
+	} else {
+		*err = bk_refuse(m, -ENODEV, "there is no backup filter %.*s",
+				 (int)min_t(size_t, slash - name, 32), name);
+	}
+	mutex_unlock(&bk_cut_mutex);
+	return bits;
+}
+
+/* What is set in one that is in use or inconsistent may be looked at, too. */
+static struct bk_bits *bk_msg_any_bits(struct bk_msg *m, const char *name)
+{
+	struct bk_bitmap *bitmap;
+	struct bk_bits *bits = NULL;
+
+	mutex_lock(&m->origin->lock);
+	bitmap = bk_bitmap_find(m->origin, name);
+	if (bitmap) {
+		bits = bitmap->bits;
+		bk_bits_get(bits);
+	}
+	mutex_unlock(&m->origin->lock);
+	if (!bits)
+		bk_refuse(m, -ENOENT, "there is no bitmap '%.64s'", name);
+	return bits;
+}
+
+/* Sources first: what can be refused is refused before anything changes. */
+static int bk_msg_bitmap_merge(struct bk_msg *m)
+{
+	unsigned int i, n = 0, nr = m->argc - 1;
+	struct bk_bitmap *dst;
+	struct bk_bits **src;
+	int err = 0;
+
+	src = kcalloc(nr, sizeof(*src), GFP_NOIO);
+	if (!src)
+		return bk_refuse(m, -ENOMEM, "out of memory");
+	for (n = 0; n < nr && !err; n++)
+		src[n] = bk_msg_bits(m, m->argv[n + 1], &err);
+
+	mutex_lock(&m->origin->lock);
+	dst = err ? NULL : bk_bitmap_usable(m->origin, m->argv[0], &err,
+					    m->error, sizeof(m->error));
+	for (i = 0; i < nr && dst && !err; i++)
+		if (src[i]->len != dst->bits->len)
+			err = bk_refuse(m, -EINVAL,
+					"bitmap '%.64s' is of a device of another length",
+					m->argv[i + 1]);
+	for (i = 0; i < nr && !err; i++)
+		bk_bits_or(dst->bits, src[i]);
+	mutex_unlock(&m->origin->lock);
+
+	for (i = 0; i < n; i++)
+		bk_bits_put(src[i]);
+	kfree(src);
+	return err;
+}
+
+/* "<from> <next>", then "<start> <length>" a line; next == the end: all told. */
+static int bk_msg_bitmap_ranges(struct bk_msg *m)
+{
+	unsigned int size = min_t(unsigned int, m->maxlen, BK_RANGES_SIZE);
+	sector_t start, end;
+	struct bk_bits *bits;
+	u64 from = 0;
+	char *list;
+	size_t len = 0;
+
+	if (m->argc == 2 && (!isdigit(m->argv[1][0]) ||
+			     kstrtou64(m->argv[1], 10, &from)))
+		return bk_refuse(m, -EINVAL, "'%.32s' is not a sector",
+				 m->argv[1]);
+	bits = bk_msg_any_bits(m, m->argv[0]);
+	if (!bits)
+		return -ENOENT;
+	list = kmalloc(size, GFP_NOIO);
+	if (!list) {
+		bk_bits_put(bits);
+		return bk_refuse(m, -ENOMEM, "out of memory");
+	}
+	list[0] = '\0';
+	end = from;
+	/* Room for the first line, and for one more. */
+	while (len + 128 < size && bk_bits_next(bits, end, &start, &end))
+		len += scnprintf(list + len, size - len, "\n%llu %llu",
+				 (u64)start, (u64)(end - start));
+	if (len + 128 < size)
+		end = bits->len;
+	scnprintf(m->result, m->maxlen, "%llu %llu%s", from, (u64)end, list);
+	kfree(list);
+	bk_bits_put(bits);
+	return 1;
+}
+
+static int bk_msg_bitmap_checksum(struct bk_msg *m)
+{
+	struct bk_bits *bits = bk_msg_any_bits(m, m->argv[0]);
+
+	if (!bits)
+		return -ENOENT;
+	scnprintf(m->result, m->maxlen, "%08x %llu %llu", bk_bits_crc(bits),
+		  1ULL << bits->shift, (u64)bits->len);
+	bk_bits_put(bits);
+	return 1;
+}
+
+/* "<start>+<length>", sectors. */
+static int bk_msg_range(struct bk_msg *m, const char *word, u64 len, u64 *start,
+			u64 *end)
+{
+	char copy[48], *plus;
+
+	strscpy(copy, word, sizeof(copy));
+	plus = strchr(copy, '+');
+	if (plus)
+		*plus++ = '\0';
+	if (!plus || !isdigit(copy[0]) || !isdigit(plus[0]) ||
+	    kstrtou64(copy, 10, start) || kstrtou64(plus, 10, end) || !*end)
+		return bk_refuse(m, -EINVAL, "'%.40s' is not <start>+<length>",
+				 word);
+	if (*start >= len || *end > len - *start)
+		return bk_refuse(m, -ERANGE,
+				 "%.40s is behind the end of the device", word);
+	*end += *start;
+	return 0;
+}
+
+static int bk_msg_bitmap_load(struct bk_msg *m)
+{
+	struct bk_bitmap *bitmap;
+	unsigned int i;
+	u64 start, end;
+	int err = 0;
+
+	mutex_lock(&m->origin->lock);
+	bitmap = bk_bitmap_usable(m->origin, m->argv[0], &err, m->error,
+				  sizeof(m->error));
+	for (i = 1; i < m->argc && !err; i++)
+		err = bk_msg_range(m, m->argv[i], bitmap->bits->len, &start,
+				   &end);
+	for (i = 1; i < m->argc && !err; i++) {
+		bk_msg_range(m, m->argv[i], bitmap->bits->len, &start, &end);
+		bk_bits_mark(bitmap->bits, start, end);
+	}
+	mutex_unlock(&m->origin->lock);
+	return err;
+}
+
+/*----------------------------------------------------------------*/
 
 static int bk_msg_last_error(struct bk_msg *m)
 {
@@ -258,8 +496,26 @@ static int bk_msg_last_error(struct bk_msg *m)
 
 static const struct bk_verb bk_verbs[] = {
 	{ "backup", "start", 3, 64,
-	  "<id> target=<device> sync=full [<option>=<value>...]",
+	  "<id> target=<device> sync=<mode> [<option>=<value>...]",
 	  bk_msg_backup_start },
+	{ "bitmap", "add", 1, 4,
+	  "<name> [granularity=<sectors>] [disabled] [all_dirty]",
+	  bk_msg_bitmap_change, .bitmap = BK_BITMAP_ADD },
+	{ "bitmap", "remove", 1, 1, "<name>", bk_msg_bitmap_change,
+	  .bitmap = BK_BITMAP_REMOVE },
+	{ "bitmap", "clear", 1, 1, "<name>", bk_msg_bitmap_change,
+	  .bitmap = BK_BITMAP_CLEAR },
+	{ "bitmap", "enable", 1, 1, "<name>", bk_msg_bitmap_change,
+	  .bitmap = BK_BITMAP_ENABLE },
+	{ "bitmap", "disable", 1, 1, "<name>", bk_msg_bitmap_change,
+	  .bitmap = BK_BITMAP_DISABLE },
+	{ "bitmap", "merge", 2, 64, "<name> [<filter>/]<source>...",
+	  bk_msg_bitmap_merge },
+	{ "bitmap", "list", 0, 0, "", bk_msg_bitmap_list },
+	{ "bitmap", "ranges", 1, 2, "<name> [<from>]", bk_msg_bitmap_ranges },
+	{ "bitmap", "checksum", 1, 1, "<name>", bk_msg_bitmap_checksum },
+	{ "bitmap", "load", 2, 4096, "<name> <start>+<length>...",
+	  bk_msg_bitmap_load },
 	{ "job", "list", 0, 0, "", bk_msg_job_list },
 	{ "job", "show", 1, 1, "<id>", bk_msg_job_show },
 	{ "job", "pause", 1, 1, "<id>", bk_msg_job_verb, BK_VERB_PAUSE },
@@ -340,7 +596,7 @@ static int bk_msg_dispatch(struct bk_msg *m)
 
 /**
  * bk_message - handle a message
- * @origin:	the filter
+ * @in:		the filter's instance
  * @argc:	number of words
  * @argv:	the words
  * @result:	for an answer
@@ -349,11 +605,13 @@ static int bk_msg_dispatch(struct bk_msg *m)
  * Context: dm's message hook: process, under SRCU.
  * Return: 0; 1 if there is an answer; a negative errno.
  */
-int bk_message(struct bk_origin *origin, unsigned int argc, char **argv,
+int bk_message(struct bk_instance *in, unsigned int argc, char **argv,
 	       char *result, unsigned int maxlen)
 {
+	struct bk_origin *origin = in->origin;
 	struct bk_msg m = {
 		.origin	= origin,
+		.read_only = !(dm_table_get_mode(in->ti->table) & BK_MODE_WRITE),
 		.argc	= argc,
 		.argv	= argv,
 		.result	= result,

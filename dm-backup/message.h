@@ -17,7 +17,7 @@
 
 #include "origin.h"
 
-int bk_message(struct bk_origin *origin, unsigned int argc, char **argv,
+int bk_message(struct bk_instance *in, unsigned int argc, char **argv,
 	       char *result, unsigned int maxlen);
 
 #endif

@@ -73,6 +73,7 @@ static int bk_option_value(const struct bk_option *o, const char *value,
 	case BK_OPT_POWER2:
 		return bk_option_number(o, value, to, error, size);
 	case BK_OPT_BOOL:
+	case BK_OPT_FLAG:
 		b.words = bools;
 		return bk_option_word(&b, value, to, error, size);
 	case BK_OPT_WORD:
@@ -115,6 +116,8 @@ static int bk_option_take(const struct bk_option *opts, unsigned int nr_opts,
 			 (int)min_t(size_t, len, 64), key);
 		return -EINVAL;
 	}
+	if (!value && opts[o].type == BK_OPT_FLAG)
+		value = "1";
 	if (!value) {
 		snprintf(error, size, "%s: the value is missing",
 			 opts[o].name);

@@ -217,15 +217,18 @@ void bk_origin_adopt(struct bk_instance *in)
 {
 	dev_t dev = in->dev->bdev->bd_dev;
 	struct bk_origin *origin = in->origin;
+	bool foreign = dev != origin->dev;
 
-	if (in->ti->len == origin->len && dev == origin->dev)
+	if (in->ti->len == origin->len && !foreign)
 		return;
 	/* No cut is to install what was prepared before. */
 	mutex_lock(&bk_cut_mutex);
 	mutex_lock(&origin->lock);
-	origin->ops->reset(origin, dev == origin->dev ?
-			   "the length of the device has changed" :
-			   "the device has another origin now");
+	origin->ops->reset(origin, foreign ?
+			   "the device has another origin now" :
+			   "the length of the device has changed", foreign);
+	if (in->ti->len != origin->len)
+		origin->ops->resized(origin, in->ti->len);
 	WRITE_ONCE(origin->len, in->ti->len);
 	origin->dev = dev;
 	mutex_unlock(&origin->lock);
@@ -356,6 +359,7 @@ static struct bk_origin *bk_origin_create(struct bk_instance *in,
 	origin->ops = ops;
 	INIT_LIST_HEAD(&origin->instances);
 	INIT_LIST_HEAD(&origin->jobs);
+	INIT_LIST_HEAD(&origin->bitmaps);
 	init_waitqueue_head(&origin->jobs_wait);
 	INIT_LIST_HEAD(&origin->io_deferred);
 	INIT_LIST_HEAD(&origin->events);
@@ -426,6 +430,26 @@ static struct bk_origin *bk_origin_of(struct mapped_device *md)
 
 	list_for_each_entry(origin, &bk_origins, registry)
 		if (origin->md == md)
+			return origin;
+	return NULL;
+}
+
+/**
+ * bk_origin_find - find a filter by its device number
+ * @name:	MAJ:MIN
+ * @len:	characters of it
+ *
+ * Context: process; bk_cut_mutex is held, and keeps it in the registry.
+ * Return: the filter, or NULL.
+ */
+struct bk_origin *bk_origin_find(const char *name, size_t len)
+{
+	struct bk_origin *origin;
+
+	lockdep_assert_held(&bk_cut_mutex);
+	list_for_each_entry(origin, &bk_origins, registry)
+		if (strlen(origin->name) == len &&
+		    !strncmp(origin->name, name, len))
 			return origin;
 	return NULL;
 }
@@ -542,7 +566,7 @@ static void bk_origin_left(struct bk_origin *origin)
 		if (READ_ONCE(in->resumed))
 			return;
 	mutex_lock(&origin->lock);
-	origin->ops->reset(origin, "the filter's table was replaced");
+	origin->ops->reset(origin, "the filter's table was replaced", true);
 	mutex_unlock(&origin->lock);
 }
 

@@ -8,7 +8,7 @@
  *   only: no reference on it is held, dm's removal waits for those). Its
  *   instances are the dm_targets made for that device: one, or two while a
  *   table is being replaced. What must survive a reload hangs here: the gate,
- *   the budget, the jobs.
+ *   the budget, the jobs, the bitmaps.
  *   The last instance's destructor takes it out of the registry and shuts it
  *   down, whatever else still holds a reference. After that none of its
  *   workqueues exists, so nothing that may still hold a reference (an op with
@@ -25,7 +25,7 @@
  *   bk_cut_mutex   mutex; one cut at a time; also held when an origin
  *                  is made or taken out of the registry, so that a cut's
  *                  participants stay.
- *   lock           mutex: jobs, and what each job says its mutex is. Allocating
+ *   lock           mutex: jobs and bitmaps. Allocating
  *                  under it is fine, waiting for I/O is not. Never taken by map
  *                  or end_io, nor between the closing and the opening of gates.
  *   gate.cfg_lock  see gate.h.
@@ -158,6 +158,7 @@ struct bk_error {
  * @mute:	nobody is told any more
  * @lock:	protects what follows
  * @jobs:	of struct bk_job
+ * @bitmaps:	of struct bk_bitmap
  * @jobs_wait:	woken when one has gone
  * @errors:	ring of refusals
  * @next_error:	next slot of it
@@ -201,8 +202,9 @@ struct bk_origin {
 	struct list_head events;
 	bool mute;
 
-	struct mutex lock;	/* jobs, errors, next_error */
+	struct mutex lock;	/* jobs, bitmaps, errors, next_error */
 	struct list_head jobs;
+	struct list_head bitmaps;
 	wait_queue_head_t jobs_wait;
 	struct bk_error errors[BK_ERRORS];
 	unsigned int next_error;
@@ -240,7 +242,9 @@ struct bk_deferred {
  * @kick:	background copies may find room in the budget again
  * @stopped:	a point in time has been stopped; does not sleep
  * @reset:	end all jobs, for @cause, and take their points in time out,
- *		before it returns; under bk_cut_mutex and lock
+ *		before it returns; if @foreign, something may have been written
+ *		that did not pass the filter; under bk_cut_mutex and lock
+ * @resized:	the device has another length now; after @reset
  * @shutdown:	end all jobs and wait for that, but for no destination; the
  *		origin is out of the registry and no bio is in flight
  * @has_jobs:	is there any job, concluded ones included?
@@ -250,7 +254,9 @@ struct bk_origin_ops {
 	void (*init)(struct bk_origin *origin);
 	void (*kick)(struct bk_pool *pool);
 	void (*stopped)(struct bk_origin *origin);
-	void (*reset)(struct bk_origin *origin, const char *cause);
+	void (*reset)(struct bk_origin *origin, const char *cause,
+		      bool foreign);
+	void (*resized)(struct bk_origin *origin, sector_t len);
 	void (*shutdown)(struct bk_origin *origin);
 	bool (*has_jobs)(struct bk_origin *origin);
 };
@@ -268,6 +274,7 @@ extern struct mutex bk_cut_mutex;
 int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops);
 void bk_origin_detach(struct bk_instance *in);
 void bk_origin_put(struct bk_origin *origin);
+struct bk_origin *bk_origin_find(const char *name, size_t len);
 
 static inline void bk_origin_get(struct bk_origin *origin)
 {

@@ -21,6 +21,7 @@
  */
 
 #include "backup.h"
+#include "bitmap.h"
 #include "cfg.h"
 #include "io.h"
 #include "job.h"
@@ -253,7 +254,8 @@ static void bk_status_info(struct bk_instance *in, char *result,
 			   unsigned int maxlen)
 {
 	struct bk_origin *origin = in->origin;
-	unsigned int count, longest, jobs = 0;
+	unsigned int count, longest, jobs = 0, bitmaps = 0;
+	struct bk_bitmap *bitmap;
 	struct bk_job *job;
 	size_t sz = 0;
 	u64 total;
@@ -264,13 +266,21 @@ static void bk_status_info(struct bk_instance *in, char *result,
 	total = origin->held.total;
 	spin_unlock(&origin->held.lock);
 
-	DMEMIT("%u %s %llu/%llu %u %u 0", BK_STATUS_FORMAT,
+	DMEMIT("%u %s %llu/%llu %u %u", BK_STATUS_FORMAT,
 	       dm_table_get_mode(in->ti->table) & BK_MODE_WRITE ? "rw" : "ro",
 	       (u64)READ_ONCE(origin->pool.used) >> SECTOR_SHIFT,
 	       (u64)READ_ONCE(origin->pool.limit) >> SECTOR_SHIFT,
 	       count, longest);
 
 	mutex_lock(&origin->lock);
+	list_for_each_entry(bitmap, &origin->bitmaps, list)
+		bitmaps++;
+	DMEMIT(" %u", bitmaps);
+	list_for_each_entry(bitmap, &origin->bitmaps, list) {
+		DMEMIT(" ");
+		sz += bk_bitmap_status(bitmap, result + min_t(size_t, sz, maxlen),
+				       maxlen - min_t(size_t, sz, maxlen));
+	}
 	list_for_each_entry(job, &origin->jobs, list)
 		jobs++;
 	DMEMIT(" %u", jobs);
@@ -333,9 +343,7 @@ static void bk_backup_status(struct dm_target *ti, status_type_t type,
 static int bk_backup_message(struct dm_target *ti, unsigned int argc,
 			     char **argv, char *result, unsigned int maxlen)
 {
-	struct bk_instance *in = ti->private;
-
-	return bk_message(in->origin, argc, argv, result, maxlen);
+	return bk_message(ti->private, argc, argv, result, maxlen);
 }
 
 static int bk_backup_iterate(struct dm_target *ti,
@@ -469,15 +477,19 @@ static void bk_origin_kick(struct bk_pool *pool)
 }
 
 /* Nothing of the jobs that there are is to touch a bio any more. */
-static void bk_origin_reset(struct bk_origin *origin, const char *cause)
+static void bk_origin_reset(struct bk_origin *origin, const char *cause,
+			    bool foreign)
 {
 	bk_jobs_break(origin, -EINVAL, cause);
-	bk_cfg_remove_all(origin);
+	bk_cfg_remove_pits(origin);
+	if (foreign)
+		bk_bitmaps_distrust(origin, cause);
 }
 
 static void bk_origin_end(struct bk_origin *origin)
 {
 	bk_jobs_shutdown(origin);
+	bk_bitmaps_free(origin);
 	bk_io_exit(origin);
 }
 
@@ -490,6 +502,7 @@ static const struct bk_origin_ops bk_origin_callbacks = {
 	.kick		= bk_origin_kick,
 	.stopped	= bk_io_stopped,
 	.reset		= bk_origin_reset,
+	.resized	= bk_bitmaps_resize,
 	.shutdown	= bk_origin_end,
 	.has_jobs	= bk_jobs_exist,
 };

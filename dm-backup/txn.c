@@ -4,6 +4,7 @@
  */
 
 #include "txn.h"
+#include "bitmap.h"
 #include "cfg.h"
 #include "job.h"
 #include "module.h"
@@ -187,7 +188,8 @@ static int bk_txn_check_parts(struct bk_txn *txn)
 static struct bk_cfg *bk_txn_next_cfg(struct bk_txn *txn,
 				      struct bk_origin *origin)
 {
-	struct bk_cfg *next = bk_cfg_copy(&origin->gate, txn->nr_jobs);
+	struct bk_cfg *next = bk_cfg_copy(&origin->gate, txn->nr_jobs,
+					  txn->nr_jobs, GFP_NOIO);
 	unsigned int i;
 
 	for (i = 0; next && i < txn->nr_jobs; i++)
@@ -495,4 +497,92 @@ void bk_txn_prepared(struct bk_txn *txn, int err)
 		kref_get(&txn->ref);	/* dropped by bk_txn_work() */
 		queue_work(bk_wq, &txn->work);
 	}
+}
+
+/*----------------------------------------------------------------*/
+/* Changes of bitmaps */
+
+/* Make the cut. bk_cut_mutex and the filter's lock are held. */
+static int bk_change_cut(struct bk_origin *origin, struct bk_bitmap_change *c)
+{
+	struct bk_gate *gate = &origin->gate;
+	struct bk_cut_part part = { .gate = gate };
+	LIST_HEAD(parts);
+
+	mutex_lock(&gate->cfg_lock);
+	part.next = bk_cfg_copy(gate, 0, 1, GFP_NOIO);
+	if (part.next) {
+		bk_bitmap_change_install(c, part.next);
+		list_add(&part.list, &parts);
+		bk_gate_cut(&parts);
+	}
+	mutex_unlock(&gate->cfg_lock);
+	return list_empty(&parts) ? -ENOMEM : 0;
+}
+
+/* -EAGAIN: another cut is being drained. */
+static int bk_change_try(struct bk_origin *origin, struct bk_bitmap_change *c,
+			 char *error, size_t size)
+{
+	int err;
+
+	if (mutex_lock_killable(&bk_cut_mutex))
+		return -EINTR;
+	mutex_lock(&origin->lock);
+	if (origin->dead) {
+		err = -ENODEV;
+		strscpy(error, "the filter is going away", size);
+	} else if (READ_ONCE(origin->gate.mode)) {
+		err = -EAGAIN;
+	} else {
+		err = bk_bitmap_change_check(origin, c, error, size);
+		if (!err) {
+			err = bk_change_cut(origin, c);
+			if (err)
+				strscpy(error, "out of memory", size);
+			else
+				bk_bitmap_change_commit(origin, c);
+		}
+	}
+	mutex_unlock(&origin->lock);
+	mutex_unlock(&bk_cut_mutex);
+	return err;
+}
+
+/**
+ * bk_txn_change - change a bitmap
+ * @origin:	the filter
+ * @c:		the change
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * When it returns, what was in flight before has ended and is recorded, unless
+ * the origin takes more than BK_DRAIN_MS for that: the change stands anyway.
+ *
+ * Context: process, sleeps, a message's. Return: 0 or a negative errno.
+ */
+int bk_txn_change(struct bk_origin *origin, struct bk_bitmap_change *c,
+		  char *error, size_t size)
+{
+	unsigned long wait = msecs_to_jiffies(BK_DRAIN_MS);
+	unsigned long end = jiffies + wait;
+	int err;
+
+	err = bk_bitmap_change_prepare(origin, c, error, size);
+	while (!err) {
+		if (!bk_gate_wait_drained(&origin->gate,
+					  max_t(long, end - jiffies, 1))) {
+			err = -ETIMEDOUT;
+			strscpy(error, bk_txn_cause(err, false), size);
+			break;
+		}
+		err = bk_change_try(origin, c, error, size);
+		if (err != -EAGAIN)
+			break;
+		err = 0;
+	}
+	bk_bitmap_change_clean(c, !err);
+	if (!err)
+		bk_gate_wait_drained(&origin->gate, wait);
+	return err;
 }

@@ -7,6 +7,8 @@
  *   can fail or takes time is done before: the jobs prepare on their own and
  *   report; when all have, file systems are frozen (if asked), the cut is made
  *   and they are thawed, in one work item that no process's death can stop.
+ *   A change of a bitmap is a transaction too: a cut in one filter, made by the
+ *   message that asks for it.
  *   A participant that was suspended for freezing, shut down or cancelled
  *   meanwhile makes the transaction fail, never hang.
  *
@@ -38,6 +40,7 @@
 #define BK_FREEZE_MS		10000
 #define BK_DRAIN_MS		5000
 
+struct bk_bitmap_change;
 struct bk_freeze;
 struct bk_job;
 struct bk_origin;
@@ -88,5 +91,7 @@ struct bk_txn *bk_txn_create(unsigned int nr_jobs);
 void bk_txn_add(struct bk_txn *txn, struct bk_job *job);
 void bk_txn_put(struct bk_txn *txn);
 void bk_txn_prepared(struct bk_txn *txn, int err);
+int bk_txn_change(struct bk_origin *origin, struct bk_bitmap_change *c,
+		  char *error, size_t size);
 
 #endif

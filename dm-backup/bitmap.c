@@ -1,0 +1,562 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Named dirty bitmaps. The contract is in bitmap.h.
+ */
+
+#include "bitmap.h"
+#include "cfg.h"
+#include "module.h"
+
+#include <linux/ctype.h>
+#include <linux/log2.h>
+#include <linux/slab.h>
+
+__printf(4, 5)
+static int bk_bitmap_refuse(char *error, size_t size, int err,
+			    const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vscnprintf(error, size, fmt, args);
+	va_end(args);
+	return err;
+}
+
+/**
+ * bk_bitmap_find - find a bitmap by its name
+ * @origin:	the filter; its lock is held
+ * @name:	the name
+ *
+ * Return: the bitmap, or NULL.
+ */
+struct bk_bitmap *bk_bitmap_find(struct bk_origin *origin, const char *name)
+{
+	struct bk_bitmap *bitmap;
+
+	lockdep_assert_held(&origin->lock);
+	list_for_each_entry(bitmap, &origin->bitmaps, list)
+		if (!strcmp(bitmap->name, name))
+			return bitmap;
+	return NULL;
+}
+
+/**
+ * bk_bitmap_usable - find a bitmap that is neither busy nor inconsistent
+ * @origin:	the filter; its lock is held
+ * @name:	the name
+ * @err:	set to a negative errno on failure
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * Return: the bitmap, or NULL.
+ */
+struct bk_bitmap *bk_bitmap_usable(struct bk_origin *origin, const char *name,
+				   int *err, char *error, size_t size)
+{
+	struct bk_bitmap *bitmap = bk_bitmap_find(origin, name);
+
+	if (!bitmap) {
+		*err = bk_bitmap_refuse(error, size, -ENOENT,
+					"there is no bitmap '%.64s'", name);
+		return NULL;
+	}
+	if (bitmap->busy[0]) {
+		*err = bk_bitmap_refuse(error, size, -EBUSY,
+					"bitmap '%.64s' is in use by job '%.64s'",
+					name, bitmap->busy);
+		return NULL;
+	}
+	if (bitmap->why[0]) {
+		*err = bk_bitmap_refuse(error, size, -EUCLEAN,
+					"bitmap '%.64s' is inconsistent and can only be removed: %.80s",
+					name, bitmap->why);
+		return NULL;
+	}
+	return bitmap;
+}
+
+static void bk_bitmap_free(struct bk_bitmap *bitmap)
+{
+	if (!bitmap)
+		return;
+	bk_bits_put(bitmap->bits);
+	bk_bits_put(bitmap->next);
+	kfree(bitmap);
+}
+
+/*----------------------------------------------------------------*/
+/* Changes */
+
+static int bk_bitmap_check_name(const char *name, char *error, size_t size)
+{
+	size_t i, len = strlen(name);
+	bool ok = len && len < BK_BITMAP_NAME_SIZE;
+
+	for (i = 0; ok && i < len; i++)
+		ok = isascii(name[i]) && (isalnum(name[i]) ||
+					  strchr("#+-.:=@_", name[i]));
+	if (ok)
+		return 0;
+	return bk_bitmap_refuse(error, size, -EINVAL,
+				"'%.64s' is no name of a bitmap: letters, digits and #+-.:=@_, at most %d",
+				name, BK_BITMAP_NAME_SIZE - 1);
+}
+
+static int bk_bits_refused(const char *name, int err, char *error, size_t size)
+{
+	return bk_bitmap_refuse(error, size, err, err == -EFBIG ?
+				"bitmap '%.64s' needs over 1 GiB: choose a larger granularity" :
+				"bitmap '%.64s': out of memory", name);
+}
+
+static int bk_bitmap_make(struct bk_origin *origin, struct bk_bitmap_change *c,
+			  char *error, size_t size)
+{
+	struct bk_bitmap *bitmap;
+	int err;
+
+	err = bk_bitmap_check_name(c->name, error, size);
+	if (err)
+		return err;
+	bitmap = kzalloc(sizeof(*bitmap), GFP_KERNEL);
+	if (!bitmap)
+		return bk_bits_refused(c->name, -ENOMEM, error, size);
+	c->bitmap = bitmap;
+	INIT_LIST_HEAD(&bitmap->list);
+	strscpy(bitmap->name, c->name, sizeof(bitmap->name));
+	bitmap->recording = !c->disabled;
+	bitmap->bits = bk_bits_alloc(READ_ONCE(origin->len),
+				     ilog2(c->granularity), c->all_dirty, &err);
+	if (!bitmap->bits)
+		return bk_bits_refused(c->name, err, error, size);
+	return 0;
+}
+
+/* New bits like those that the bitmap has. */
+static int bk_bitmap_make_bits(struct bk_origin *origin,
+			       struct bk_bitmap_change *c, char *error,
+			       size_t size)
+{
+	struct bk_bitmap *bitmap;
+	unsigned int shift = 0;
+	int err = 0;
+
+	mutex_lock(&origin->lock);
+	bitmap = bk_bitmap_usable(origin, c->name, &err, error, size);
+	if (bitmap)
+		shift = bitmap->bits->shift;
+	mutex_unlock(&origin->lock);
+	if (!bitmap)
+		return err;
+	c->bits = bk_bits_alloc(READ_ONCE(origin->len), shift, false, &err);
+	return c->bits ? 0 : bk_bits_refused(c->name, err, error, size);
+}
+
+/**
+ * bk_bitmap_change_prepare - do what may take time
+ * @origin:	the filter
+ * @c:		the change; verb and name are set, and what ADD takes
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * Context: process, may sleep. Return: 0 or a negative errno; in both cases
+ * bk_bitmap_change_clean() is to be called.
+ */
+int bk_bitmap_change_prepare(struct bk_origin *origin,
+			     struct bk_bitmap_change *c, char *error,
+			     size_t size)
+{
+	switch (c->verb) {
+	case BK_BITMAP_ADD:
+		return bk_bitmap_make(origin, c, error, size);
+	case BK_BITMAP_CLEAR:
+		return bk_bitmap_make_bits(origin, c, error, size);
+	default:
+		return 0;
+	}
+}
+
+static int bk_bitmap_check_add(struct bk_origin *origin,
+			       struct bk_bitmap_change *c, char *error,
+			       size_t size)
+{
+	if (bk_bitmap_find(origin, c->name))
+		return bk_bitmap_refuse(error, size, -EEXIST,
+					"bitmap '%.64s' exists already",
+					c->name);
+	if (c->bitmap->bits->len != origin->len)
+		return bk_bitmap_refuse(error, size, -EBUSY,
+					"the length of the device has changed");
+	return 0;
+}
+
+/* An inconsistent bitmap can be removed, a busy one not. */
+static int bk_bitmap_check_remove(struct bk_origin *origin,
+				  struct bk_bitmap_change *c, char *error,
+				  size_t size)
+{
+	int err = 0;
+
+	c->bitmap = bk_bitmap_find(origin, c->name);
+	if (!c->bitmap || c->bitmap->busy[0])
+		bk_bitmap_usable(origin, c->name, &err, error, size);
+	return err;
+}
+
+/**
+ * bk_bitmap_change_check - may it be done?
+ * @origin:	the filter; bk_cut_mutex and its lock are held
+ * @c:		the change, prepared
+ * @error:	filled with a sentence if not
+ * @size:	of @error
+ *
+ * Return: 0 or a negative errno.
+ */
+int bk_bitmap_change_check(struct bk_origin *origin, struct bk_bitmap_change *c,
+			   char *error, size_t size)
+{
+	int err = 0;
+
+	switch (c->verb) {
+	case BK_BITMAP_ADD:
+		return bk_bitmap_check_add(origin, c, error, size);
+	case BK_BITMAP_REMOVE:
+		return bk_bitmap_check_remove(origin, c, error, size);
+	default:
+		c->bitmap = bk_bitmap_usable(origin, c->name, &err, error,
+					     size);
+		if (!c->bitmap)
+			return err;
+	}
+	if (c->verb == BK_BITMAP_CLEAR &&
+	    (c->bits->len != origin->len ||
+	     c->bits->shift != c->bitmap->bits->shift))
+		return bk_bitmap_refuse(error, size, -EBUSY,
+					"bitmap '%.64s' has changed meanwhile",
+					c->name);
+	return 0;
+}
+
+/**
+ * bk_bitmap_change_install - put it into what the cut publishes
+ * @c:		the change, checked
+ * @cfg:	with room for one more
+ */
+void bk_bitmap_change_install(struct bk_bitmap_change *c, struct bk_cfg *cfg)
+{
+	struct bk_bitmap *bitmap = c->bitmap;
+
+	switch (c->verb) {
+	case BK_BITMAP_ADD:
+		if (bitmap->recording)
+			bk_cfg_add_bits(cfg, bitmap->bits);
+		break;
+	case BK_BITMAP_ENABLE:
+		if (!bitmap->recording)
+			bk_cfg_add_bits(cfg, bitmap->bits);
+		break;
+	case BK_BITMAP_CLEAR:
+		if (bitmap->recording)
+			bk_cfg_swap_bits(cfg, bitmap->bits, c->bits);
+		break;
+	case BK_BITMAP_REMOVE:
+	case BK_BITMAP_DISABLE:
+		bk_cfg_drop_bits(cfg, bitmap->bits);
+		break;
+	}
+}
+
+/**
+ * bk_bitmap_change_commit - the cut has been made
+ * @origin:	the filter; its lock has been held since the check
+ * @c:		the change
+ */
+void bk_bitmap_change_commit(struct bk_origin *origin,
+			     struct bk_bitmap_change *c)
+{
+	struct bk_bitmap *bitmap = c->bitmap;
+
+	switch (c->verb) {
+	case BK_BITMAP_ADD:
+		list_add_tail(&bitmap->list, &origin->bitmaps);
+		c->bitmap = NULL;
+		break;
+	case BK_BITMAP_REMOVE:
+		list_del(&bitmap->list);	/* and clean frees it */
+		break;
+	case BK_BITMAP_CLEAR:
+		swap(bitmap->bits, c->bits);
+		c->bitmap = NULL;
+		break;
+	case BK_BITMAP_ENABLE:
+	case BK_BITMAP_DISABLE:
+		bitmap->recording = c->verb == BK_BITMAP_ENABLE;
+		c->bitmap = NULL;
+		break;
+	}
+}
+
+/**
+ * bk_bitmap_change_clean - give back what a change did not use, or replaced
+ * @c:		the change
+ * @committed:	whether the cut was made
+ *
+ * Context: process, may sleep.
+ */
+void bk_bitmap_change_clean(struct bk_bitmap_change *c, bool committed)
+{
+	if (c->verb == BK_BITMAP_ADD ||
+	    (c->verb == BK_BITMAP_REMOVE && committed))
+		bk_bitmap_free(c->bitmap);
+	bk_bits_put(c->bits);
+}
+
+/*----------------------------------------------------------------*/
+/* Queries */
+
+/* Of which bits is told: those that are the user's. */
+static const char *bk_bitmap_flags(struct bk_bitmap *bitmap, char *buf,
+				   size_t size)
+{
+	snprintf(buf, size, "%s%s%s", bitmap->recording ? ",recording" : "",
+		 bitmap->busy[0] ? ",busy" : "",
+		 bitmap->why[0] ? ",inconsistent" : "");
+	return buf[0] ? buf + 1 : "-";
+}
+
+/**
+ * bk_bitmap_status - the bitmap's group in the status line
+ * @bitmap:	the bitmap; the filter's lock is held
+ * @buf:	where to
+ * @size:	of @buf
+ *
+ * Return: length.
+ */
+size_t bk_bitmap_status(struct bk_bitmap *bitmap, char *buf, size_t size)
+{
+	char flags[64];
+
+	return scnprintf(buf, size, "%s %llu %llu/%llu %s", bitmap->name,
+			 1ULL << bitmap->bits->shift,
+			 bk_bits_dirty(bitmap->bits),
+			 bk_bits_total(bitmap->bits),
+			 bk_bitmap_flags(bitmap, flags, sizeof(flags)));
+}
+
+/**
+ * bk_bitmap_show - all there is to know about a bitmap, as key=value words
+ * @bitmap:	the bitmap; the filter's lock is held
+ * @buf:	where to
+ * @size:	of @buf
+ *
+ * "cause" is the last one and goes to the end of the line. Return: length.
+ */
+size_t bk_bitmap_show(struct bk_bitmap *bitmap, char *buf, size_t size)
+{
+	return scnprintf(buf, size,
+			 "name=%s granularity=%llu dirty=%llu total=%llu recording=%d persistent=0 busy=%s successor=%llu inconsistent=%d cause=%s",
+			 bitmap->name, 1ULL << bitmap->bits->shift,
+			 bk_bits_dirty(bitmap->bits),
+			 bk_bits_total(bitmap->bits), bitmap->recording,
+			 bitmap->busy[0] ? bitmap->busy : "-",
+			 bitmap->started && bitmap->next ?
+			 bk_bits_dirty(bitmap->next) : 0,
+			 !!bitmap->why[0], bitmap->why);
+}
+
+/*----------------------------------------------------------------*/
+/* Use by a job */
+
+/**
+ * bk_bitmap_claim - a job is going to use a bitmap
+ * @bitmap:	the bitmap, usable; the filter's lock is held
+ * @job:	the job's id
+ */
+void bk_bitmap_claim(struct bk_bitmap *bitmap, const char *job)
+{
+	strscpy(bitmap->busy, job, sizeof(bitmap->busy));
+}
+
+/**
+ * bk_bitmap_prepare - make the successor
+ * @bitmap:	the bitmap, claimed
+ *
+ * Context: process, may sleep; without the filter's lock: it is the job's.
+ * Return: 0 or -ENOMEM.
+ */
+int bk_bitmap_prepare(struct bk_bitmap *bitmap)
+{
+	int err = 0;
+
+	bitmap->next = bk_bits_alloc(bitmap->bits->len, bitmap->bits->shift,
+				     false, &err);
+	return err && !bitmap->next ? -ENOMEM : 0;
+}
+
+/**
+ * bk_bitmap_install - in the job's cut the successor takes over
+ * @bitmap:	the bitmap, prepared
+ * @cfg:	what the cut publishes
+ */
+void bk_bitmap_install(struct bk_bitmap *bitmap, struct bk_cfg *cfg)
+{
+	if (bitmap->recording)
+		bk_cfg_swap_bits(cfg, bitmap->bits, bitmap->next);
+}
+
+/**
+ * bk_bitmap_started - the job's cut has been made
+ * @bitmap:	the bitmap, installed; the filter's lock is held
+ */
+void bk_bitmap_started(struct bk_bitmap *bitmap)
+{
+	bitmap->started = true;
+}
+
+/* The successor is the bitmap now. */
+static void bk_bitmap_promote(struct bk_bitmap *bitmap)
+{
+	bk_bits_put(bitmap->bits);
+	bitmap->bits = bitmap->next;
+	bitmap->next = NULL;
+	bitmap->started = false;
+}
+
+/**
+ * bk_bitmap_abdicate - what the bitmap had is taken care of
+ * @bitmap:	the bitmap, in use, its job's cut made and drained; the filter's
+ *		lock is held
+ */
+void bk_bitmap_abdicate(struct bk_bitmap *bitmap)
+{
+	if (bitmap->started)
+		bk_bitmap_promote(bitmap);
+}
+
+/**
+ * bk_bitmap_reclaim - the bitmap is to be as if there had been no job
+ * @bitmap:	the bitmap, in use; the filter's lock is held
+ *
+ * Context: process; takes as long as there is to look through.
+ */
+void bk_bitmap_reclaim(struct bk_bitmap *bitmap)
+{
+	if (!bitmap->started)
+		return;
+	bk_bits_or(bitmap->next, bitmap->bits);
+	bk_bitmap_promote(bitmap);
+}
+
+/**
+ * bk_bitmap_release - the job does not use the bitmap any more
+ * @bitmap:	the bitmap, claimed; the filter's lock is held
+ */
+void bk_bitmap_release(struct bk_bitmap *bitmap)
+{
+	bk_bits_put(bitmap->next);
+	bitmap->next = NULL;
+	bitmap->started = false;
+	bitmap->busy[0] = '\0';
+}
+
+/*----------------------------------------------------------------*/
+/* What happens to the filter */
+
+/**
+ * bk_bitmaps_distrust - something was written that no bitmap can know of
+ * @origin:	the filter; its lock is held
+ * @why:	what, in words
+ */
+void bk_bitmaps_distrust(struct bk_origin *origin, const char *why)
+{
+	struct bk_bitmap *bitmap;
+
+	lockdep_assert_held(&origin->lock);
+	list_for_each_entry(bitmap, &origin->bitmaps, list)
+		if (!bitmap->why[0])
+			strscpy(bitmap->why, why, sizeof(bitmap->why));
+}
+
+/* The bits of a device that has another length now; what is new is set. */
+static struct bk_bits *bk_bits_resized(const struct bk_bits *bits, sector_t len)
+{
+	struct bk_bits *next;
+	sector_t start, end = 0;
+	int err;
+
+	next = bk_bits_alloc(len, bits->shift, false, &err);
+	if (!next)
+		return NULL;
+	while (bk_bits_next(bits, end, &start, &end) && start < len)
+		bk_bits_set(next, start >> next->shift,
+			    min_t(unsigned long, next->nr,
+				  ((end - 1) >> next->shift) + 1));
+	if (len > bits->len)
+		bk_bits_set(next, bits->len >> next->shift, next->nr);
+	return next;
+}
+
+static void bk_bitmap_resize(struct bk_bitmap *bitmap, sector_t len,
+			     struct bk_cfg *cfg)
+{
+	struct bk_bits *next = NULL;
+
+	if (!bitmap->busy[0] && !bitmap->why[0])
+		next = bk_bits_resized(bitmap->bits, len);
+	if (next && bitmap->recording)
+		bk_cfg_swap_bits(cfg, bitmap->bits, next);
+	if (next) {
+		bk_bits_put(bitmap->bits);
+		bitmap->bits = next;
+		return;
+	}
+	bk_cfg_drop_bits(cfg, bitmap->bits);
+	if (bitmap->next)
+		bk_cfg_drop_bits(cfg, bitmap->next);
+	bitmap->recording = false;
+	if (!bitmap->why[0])
+		strscpy(bitmap->why, bitmap->busy[0] ?
+			"the length of the device changed while a job used it" :
+			"the length of the device changed, and memory was short",
+			sizeof(bitmap->why));
+}
+
+/**
+ * bk_bitmaps_resize - the device has another length now
+ * @origin:	the filter; its lock is held, no bio is in it
+ * @len:	the new length, sectors
+ *
+ * What is new is dirty, what is gone is forgotten.
+ *
+ * Context: process, sleeps.
+ */
+void bk_bitmaps_resize(struct bk_origin *origin, sector_t len)
+{
+	struct bk_gate *gate = &origin->gate;
+	struct bk_bitmap *bitmap;
+	struct bk_cfg *cfg;
+
+	if (list_empty(&origin->bitmaps))
+		return;
+	mutex_lock(&gate->cfg_lock);
+	cfg = bk_cfg_copy(gate, 0, 0, GFP_NOIO | __GFP_NOFAIL);
+	list_for_each_entry(bitmap, &origin->bitmaps, list)
+		bk_bitmap_resize(bitmap, len, cfg);
+	/* No cut: there is no write that could tell the one from the other. */
+	bk_gate_replace(gate, cfg);
+	mutex_unlock(&gate->cfg_lock);
+}
+
+/**
+ * bk_bitmaps_free - the filter goes away
+ * @origin:	the filter; nobody can reach it any more
+ */
+void bk_bitmaps_free(struct bk_origin *origin)
+{
+	struct bk_bitmap *bitmap, *next;
+
+	list_for_each_entry_safe(bitmap, next, &origin->bitmaps, list)
+		bk_bitmap_free(bitmap);
+	INIT_LIST_HEAD(&origin->bitmaps);
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Which parts of a device were written. The contract is in bits.h.
+ */
+
+#include "bits.h"
+
+#include <linux/crc32c.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+
+/* More is refused: it could only be a mistake. */
+#define BK_BITS_MAX_BYTES	BIT(30)
+
+/**
+ * bk_bits_alloc - make bits
+ * @len:	of the device, sectors
+ * @shift:	log2 of sectors per granule
+ * @set:	all set, or none
+ * @error:	set on failure: -ENOMEM, or -EFBIG if they would take more than
+ *		1 GiB
+ *
+ * Context: process, may sleep. Return: a reference, or NULL.
+ */
+struct bk_bits *bk_bits_alloc(sector_t len, unsigned int shift, bool set,
+			      int *error)
+{
+	u64 nr = (len >> shift) + !!(len & ((1ULL << shift) - 1));
+	struct bk_bits *bits;
+	size_t size;
+
+	*error = -EFBIG;
+	if (nr > (u64)BK_BITS_MAX_BYTES * BITS_PER_BYTE)
+		return NULL;
+	*error = -ENOMEM;
+	bits = kzalloc(sizeof(*bits), GFP_KERNEL);
+	if (!bits)
+		return NULL;
+	kref_init(&bits->ref);
+	bits->len = len;
+	bits->shift = shift;
+	bits->nr = nr;
+	size = BITS_TO_LONGS(nr) * sizeof(long);
+	bits->words = __vmalloc(size, GFP_KERNEL | __GFP_NOWARN | __GFP_ZERO);
+	if (!bits->words) {
+		kfree(bits);
+		return NULL;
+	}
+	if (set)
+		bk_bits_set(bits, 0, nr);
+	return bits;
+}
+
+static void bk_bits_release(struct kref *ref)
+{
+	struct bk_bits *bits = container_of(ref, struct bk_bits, ref);
+
+	vfree(bits->words);
+	kfree(bits);
+}
+
+/**
+ * bk_bits_put - drop a reference
+ * @bits:	the bits, or NULL
+ *
+ * Context: process, may sleep.
+ */
+void bk_bits_put(struct bk_bits *bits)
+{
+	if (bits)
+		kref_put(&bits->ref, bk_bits_release);
+}
+
+/**
+ * bk_bits_set - set a range of granules
+ * @bits:	the bits
+ * @first:	first granule
+ * @end:	end of the range, exclusive; > @first
+ *
+ * Context: any, interrupts included.
+ */
+void bk_bits_set(struct bk_bits *bits, unsigned long first, unsigned long end)
+{
+	unsigned long mask, old;
+	long added = 0;
+
+	while (first < end) {
+		unsigned long *word = &bits->words[BIT_WORD(first)];
+
+		mask = bk_map_mask(first, end);
+		if ((READ_ONCE(*word) & mask) != mask) {
+			old = atomic_long_fetch_or(mask, (atomic_long_t *)word);
+			added += hweight_long(mask & ~old);
+		}
+		first = round_down(first, BITS_PER_LONG) + BITS_PER_LONG;
+	}
+	if (added)
+		atomic_long_add(added, &bits->dirty);
+}
+
+/**
+ * bk_bits_next - find the next run that is set
+ * @bits:	the bits
+ * @from:	sector to look from
+ * @start:	set to the first sector of the run, not before @from
+ * @end:	set to its end, exclusive; not behind the device's
+ *
+ * Context: any. Return: false if there is none.
+ */
+bool bk_bits_next(const struct bk_bits *bits, sector_t from, sector_t *start,
+		  sector_t *end)
+{
+	unsigned long first, last;
+
+	if (from >= bits->len)
+		return false;
+	first = find_next_bit(bits->words, bits->nr, from >> bits->shift);
+	if (first >= bits->nr)
+		return false;
+	last = find_next_zero_bit(bits->words, bits->nr, first);
+	*start = max(from, (sector_t)first << bits->shift);
+	*end = min(bits->len, (sector_t)last << bits->shift);
+	return true;
+}
+
+/**
+ * bk_bits_or_range - set what is set elsewhere in a range
+ * @dst:	the bits
+ * @src:	of a device of the same length; its granules may be others
+ * @from:	first sector of the range
+ * @to:		its end, exclusive
+ *
+ * Context: process; takes as long as there is to look through.
+ */
+void bk_bits_or_range(struct bk_bits *dst, const struct bk_bits *src,
+		      sector_t from, sector_t to)
+{
+	sector_t start, end = from;
+
+	while (bk_bits_next(src, end, &start, &end) && start < to) {
+		bk_bits_mark(dst, start, min(end, to));
+		cond_resched();
+	}
+}
+
+/* A word as bytes, least significant bit first. */
+static unsigned long bk_bits_wire(unsigned long word)
+{
+#if BITS_PER_LONG == 64
+	return (__force unsigned long)cpu_to_le64(word);
+#else
+	return (__force unsigned long)cpu_to_le32(word);
+#endif
+}
+
+/**
+ * bk_bits_crc - a checksum, the same for the same bits on every machine
+ * @bits:	the bits
+ *
+ * It is the CRC-32C of the bits as bytes, least significant bit first, as many
+ * as hold a bit.
+ *
+ * Context: process; takes as long as there is to look through.
+ */
+u32 bk_bits_crc(const struct bk_bits *bits)
+{
+	size_t left = DIV_ROUND_UP(bits->nr, BITS_PER_BYTE);
+	u32 crc = ~0U;
+	unsigned long i;
+
+	for (i = 0; left; i++) {
+		unsigned long word = bk_bits_wire(READ_ONCE(bits->words[i]));
+		size_t n = min(left, sizeof(word));
+
+		crc = crc32c(crc, &word, n);
+		left -= n;
+		if (!(i % 4096))
+			cond_resched();
+	}
+	return ~crc;
+}
