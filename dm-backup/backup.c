@@ -4,6 +4,7 @@
  */
 
 #include "backup.h"
+#include "bitmap.h"
 #include "cfg.h"
 #include "cow.h"
 #include "module.h"
@@ -23,11 +24,38 @@
 /* How often a job that ends looks whether its destination has been closed. */
 #define BK_RELEASE_TICK_MS	100
 
+enum bk_sync {
+	BK_SYNC_FULL,		/* everything */
+	BK_SYNC_TOP,		/* what is allocated, as far as that is known */
+	BK_SYNC_BITMAP,		/* what is dirty */
+	BK_SYNC_INCREMENTAL,	/* the same, and on success it is clean */
+	BK_SYNC_NONE,		/* only what is overwritten */
+};
+
+/* What becomes of the bitmap. */
+enum bk_bitmap_mode {
+	BK_MODE_ON_SUCCESS,	/* success: what was copied is clean */
+	BK_MODE_NEVER,		/* it keeps everything */
+	BK_MODE_ALWAYS,		/* what was copied is clean, also on failure */
+	BK_MODE_ABSENT,		/* not given */
+};
+
+/* How far it is with making what was copied durable. */
+enum bk_flush {
+	BK_FLUSH_NONE,
+	BK_FLUSH_DEST,		/* the origin has been flushed, the dest is being */
+	BK_FLUSH_DONE,
+	BK_FLUSH_FAILED,
+};
+
 /**
  * struct bk_backup_params - what a backup is told
  * @job:	what every job is told
  * @target:	MAJ:MIN or path
- * @sync:	what is copied: all
+ * @sync:	enum bk_sync
+ * @bitmap:	NULL, or the name of the bitmap it works with
+ * @bitmap_mode: enum bk_bitmap_mode
+ * @allocated:	NULL, or the name of the bitmap that sync=top goes by
  * @cluster:	sectors; 0: the default, or what the destination prefers
  * @max_chunk:	sectors of one background copy
  * @max_workers: background copies at a time
@@ -41,6 +69,9 @@ struct bk_backup_params {
 	struct bk_job_params job;
 	const char *target;
 	u64 sync;
+	const char *bitmap;
+	u64 bitmap_mode;
+	const char *allocated;
 	u64 cluster;
 	u64 max_chunk;
 	u64 max_workers;
@@ -61,7 +92,11 @@ struct bk_backup_params {
  * @notify:	kicks the job for the destination, and for the origin's resume
  * @deferred:	waits for the origin's resume
  * @pit:	its point in time, until @released
- * @flushed:	the origin has been flushed, the destination is being
+ * @bitmap:	its bitmap, claimed, until that has been let go of
+ * @allocated:	what sync=top is limited to, or NULL; a reference
+ * @uncopied:	@bitmap's successor has been told what was not copied
+ * @flush:	enum bk_flush
+ * @bitmap_by:	jiffies until which a failed job waits for its flush
  * @released:	all is let go of but the closing of @dest
  * @release_by:	jiffies until which that is waited for
  * @guest_sectors: copied because of guests' writes
@@ -75,13 +110,32 @@ struct bk_backup {
 	struct work_struct notify;
 	struct bk_deferred deferred;
 	struct bk_pit *pit;
-	bool flushed;
+	struct bk_bitmap *bitmap;
+	struct bk_bits *allocated;
+	bool uncopied;
+	enum bk_flush flush;
+	unsigned long bitmap_by;
 	bool released;
 	unsigned long release_by;
 	atomic64_t guest_sectors;
 };
 
-static const char *const bk_sync_names[] = { "full", NULL };
+static const char *const bk_sync_names[] = {
+	[BK_SYNC_FULL]		= "full",
+	[BK_SYNC_TOP]		= "top",
+	[BK_SYNC_BITMAP]	= "bitmap",
+	[BK_SYNC_INCREMENTAL]	= "incremental",
+	[BK_SYNC_NONE]		= "none",
+	NULL
+};
+
+static const char *const bk_bitmap_mode_names[] = {
+	[BK_MODE_ON_SUCCESS]	= "on_success",
+	[BK_MODE_NEVER]		= "never",
+	[BK_MODE_ALWAYS]	= "always",
+	[BK_MODE_ABSENT]	= NULL
+};
+
 static const char *const bk_zeroes_names[] = {
 	[BK_ZEROES_OFF]		= "off",
 	[BK_ZEROES_ON]		= "on",
@@ -101,6 +155,10 @@ static const struct bk_option bk_backup_options[] = {
 	{ "target", BK_OPT_STRING, BK_FIELD(target), .required = true },
 	{ "sync", BK_OPT_WORD, BK_FIELD(sync), .words = bk_sync_names,
 	  .required = true },
+	{ "bitmap", BK_OPT_STRING, BK_FIELD(bitmap) },
+	{ "bitmap_mode", BK_OPT_WORD, BK_FIELD(bitmap_mode),
+	  .words = bk_bitmap_mode_names },
+	{ "allocated", BK_OPT_STRING, BK_FIELD(allocated) },
 	{ "cluster", BK_OPT_POWER2, BK_FIELD(cluster),
 	  .min = BK_CLUSTER_MIN, .max = BK_CLUSTER_MAX },
 	{ "max_chunk", BK_OPT_NUMBER, BK_FIELD(max_chunk),
@@ -148,6 +206,14 @@ static void bk_backup_claimed(struct bk_pit *pit, unsigned int sectors)
 		bk_job_charge(&b->job, sectors);
 }
 
+static void bk_backup_narrowed(struct bk_pit *pit, u64 sectors)
+{
+	struct bk_job *job = &bk_pit_backup(pit)->job;
+
+	bk_job_set_total(job, sectors);
+	bk_job_kick(job);	/* there may be nothing to do */
+}
+
 static void bk_backup_copied(struct bk_pit *pit, unsigned int sectors,
 			     bool guest)
 {
@@ -190,6 +256,7 @@ static void bk_backup_pit_release(struct bk_pit *pit)
 }
 
 static const struct bk_pit_ops bk_backup_pit_ops = {
+	.narrowed	= bk_backup_narrowed,
 	.claimed	= bk_backup_claimed,
 	.copied		= bk_backup_copied,
 	.error		= bk_backup_error,
@@ -309,6 +376,20 @@ static int bk_backup_check(struct bk_backup *b)
 	return r;
 }
 
+/* What the point in time is limited to. */
+static struct bk_bits *bk_backup_only(struct bk_backup *b)
+{
+	switch (b->params.sync) {
+	case BK_SYNC_BITMAP:
+	case BK_SYNC_INCREMENTAL:
+		return b->bitmap->bits;
+	case BK_SYNC_TOP:
+		return b->allocated;
+	default:
+		return NULL;
+	}
+}
+
 static int bk_backup_make_pit(struct bk_backup *b)
 {
 	struct bk_pit_params params = {
@@ -317,6 +398,7 @@ static int bk_backup_make_pit(struct bk_backup *b)
 		.zeroes		= &b->zeroes,
 		.policy		= b->params.policy,
 		.cbw_timeout	= b->params.cbw_timeout,
+		.only		= bk_backup_only(b),
 	};
 	int err;
 
@@ -355,12 +437,29 @@ static int bk_backup_prepare(struct bk_job *job)
 	if (b->dest->error)
 		return bk_backup_say_open(b, b->dest->error);
 	r = bk_backup_check(b);
+	if (!r && b->bitmap && bk_bitmap_prepare(b->bitmap))
+		r = bk_job_say(job, -ENOMEM, "out of memory");
 	return r ?: bk_backup_make_pit(b);
 }
 
 static void bk_backup_install(struct bk_job *job, struct bk_cfg *cfg)
 {
-	bk_cfg_add_pit(cfg, bk_backup_of(job)->pit);
+	struct bk_backup *b = bk_backup_of(job);
+
+	bk_cfg_add_pit(cfg, b->pit);
+	if (b->bitmap)
+		bk_bitmap_install(b->bitmap, cfg);
+}
+
+static void bk_backup_started(struct bk_job *job)
+{
+	struct bk_backup *b = bk_backup_of(job);
+
+	if (!b->bitmap)
+		return;
+	mutex_lock(&job->origin->lock);
+	bk_bitmap_started(b->bitmap);
+	mutex_unlock(&job->origin->lock);
 }
 
 /*----------------------------------------------------------------*/
@@ -373,7 +472,7 @@ static int bk_backup_copy(struct bk_job *job)
 	unsigned int max = pit->params.max_chunk;
 	int flight = atomic_read(&pit->background);
 
-	if (flight >= b->params.max_workers)
+	if (b->params.sync == BK_SYNC_NONE || flight >= b->params.max_workers)
 		return -EBUSY;
 	/* Guests first: both to the budget and to the destination. */
 	if (bk_pool_defer_background(&job->origin->pool))
@@ -390,7 +489,11 @@ static bool bk_backup_is_idle(struct bk_job *job)
 
 static bool bk_backup_is_complete(struct bk_job *job)
 {
-	return !atomic_long_read(&bk_backup_of(job)->pit->todo);
+	struct bk_backup *b = bk_backup_of(job);
+
+	/* Of a narrowed one that is only known when it has been narrowed. */
+	return b->params.sync != BK_SYNC_NONE &&
+	       bk_pit_is_drained(b->pit) && !atomic_long_read(&b->pit->todo);
 }
 
 static void bk_backup_resumed(struct bk_job *job)
@@ -423,25 +526,33 @@ static int bk_backup_flush_origin(struct bk_backup *b)
 	return 0;
 }
 
+/*
+ * First the origin, then the destination: what was copied may have been in the
+ * origin's volatile cache only.
+ */
 static int bk_backup_settle(struct bk_job *job)
 {
 	struct bk_backup *b = bk_backup_of(job);
-	int r;
+	int r = 0;
 
-	if (!b->flushed) {
+	if (b->flush == BK_FLUSH_NONE) {
 		r = bk_backup_flush_origin(b);
-		if (r)
+		if (r == -EINPROGRESS)
 			return r;
-		b->flushed = true;
-		bk_dest_flush(b->dest);
+		b->flush = r ? BK_FLUSH_FAILED : BK_FLUSH_DEST;
+		if (!r)
+			bk_dest_flush(b->dest);
 	}
-	if (bk_dest_busy(b->dest))
-		return -EINPROGRESS;
-	if (b->dest->error)
-		return bk_job_say(job, b->dest->error,
-				  "flushing destination %.64s failed",
-				  b->params.target);
-	return 0;
+	if (b->flush == BK_FLUSH_DEST) {
+		if (bk_dest_busy(b->dest))
+			return -EINPROGRESS;
+		r = b->dest->error;
+		b->flush = r ? BK_FLUSH_FAILED : BK_FLUSH_DONE;
+		if (r)
+			bk_job_say(job, r, "flushing destination %.64s failed",
+				   b->params.target);
+	}
+	return r;
 }
 
 static void bk_backup_abort(struct bk_job *job)
@@ -450,6 +561,61 @@ static void bk_backup_abort(struct bk_job *job)
 
 	if (b->pit && !b->released)
 		bk_pit_stop(b->pit);
+}
+
+/*
+ * A job that failed, and whose bitmap is to keep only what was not copied:
+ * what was has to be durable first. -EINPROGRESS: not yet; 0: it is.
+ */
+static int bk_backup_keep_uncopied(struct bk_backup *b, bool hurry)
+{
+	int r;
+
+	if (hurry || !b->bitmap->started)
+		return -ECANCELED;
+	if (!b->uncopied) {
+		/* Before the flush: what ends after it counts as not copied. */
+		bk_pit_uncopied(b->pit, b->bitmap->next);
+		b->uncopied = true;
+		b->bitmap_by = jiffies + msecs_to_jiffies(BK_RELEASE_MS);
+	}
+	if (b->flush == BK_FLUSH_FAILED)
+		return -EIO;
+	r = bk_backup_settle(&b->job);
+	if (r == -EINPROGRESS) {
+		if (time_after_eq(jiffies, b->bitmap_by))
+			return -ETIMEDOUT;
+		bk_job_wake_in(&b->job, BK_RELEASE_TICK_MS);
+	}
+	return r;
+}
+
+/*
+ * What becomes of the bitmap. A flush that failed takes no bit out. -EINPROGRESS:
+ * that is not settled yet.
+ */
+static int bk_backup_end_bitmap(struct bk_backup *b, bool hurry)
+{
+	bool drop = !b->job.err && b->params.bitmap_mode != BK_MODE_NEVER;
+	int r;
+
+	if (!b->bitmap)
+		return 0;
+	if (b->job.err && b->params.bitmap_mode == BK_MODE_ALWAYS) {
+		r = bk_backup_keep_uncopied(b, hurry);
+		if (r == -EINPROGRESS)
+			return r;
+		drop = !r;
+	}
+	mutex_lock(&b->job.origin->lock);
+	if (drop)
+		bk_bitmap_abdicate(b->bitmap);
+	else
+		bk_bitmap_reclaim(b->bitmap);
+	bk_bitmap_release(b->bitmap);
+	mutex_unlock(&b->job.origin->lock);
+	b->bitmap = NULL;
+	return 0;
 }
 
 static void bk_backup_let_go(struct bk_backup *b)
@@ -476,6 +642,8 @@ static int bk_backup_release(struct bk_job *job, bool hurry)
 {
 	struct bk_backup *b = bk_backup_of(job);
 
+	if (bk_backup_end_bitmap(b, hurry))
+		return -EINPROGRESS;
 	if (!b->released)
 		bk_backup_let_go(b);
 	if (b->dest) {
@@ -497,8 +665,10 @@ static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
 	struct bk_backup *b = bk_backup_of(job);
 
 	return scnprintf(buf, size,
-			 " target=%s sync=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%llu guest_copied=%llu",
+			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%llu guest_copied=%llu",
 			 b->params.target, bk_sync_names[b->params.sync],
+			 b->params.bitmap ?: "-",
+			 bk_bitmap_mode_names[b->params.bitmap_mode] ?: "-",
 			 b->cluster, b->params.max_chunk,
 			 b->params.max_workers,
 			 bk_zeroes_names[READ_ONCE(b->zeroes)],
@@ -511,7 +681,9 @@ static void bk_backup_free(struct bk_job *job)
 {
 	struct bk_backup *b = bk_backup_of(job);
 
+	bk_bits_put(b->allocated);
 	kfree(b->params.target);
+	kfree(b->params.bitmap);
 	kfree(b);
 }
 
@@ -519,6 +691,7 @@ static const struct bk_job_type bk_backup_type = {
 	.name		= "backup",
 	.prepare	= bk_backup_prepare,
 	.install	= bk_backup_install,
+	.started	= bk_backup_started,
 	.copy		= bk_backup_copy,
 	.is_idle	= bk_backup_is_idle,
 	.is_complete	= bk_backup_is_complete,
@@ -535,6 +708,75 @@ static const struct bk_job_type bk_backup_type = {
 static void bk_backup_notify(struct work_struct *work)
 {
 	bk_job_kick(&container_of(work, struct bk_backup, notify)->job);
+}
+
+/*
+ * Which combinations of sync and bitmap_mode make sense with a bitmap, and what
+ * is said of the others.
+ */
+static const char *const bk_backup_matrix[5][4] = {
+	[BK_SYNC_FULL] = {
+		[BK_MODE_ABSENT] = "bitmap_mode must be given with a bitmap",
+		[BK_MODE_NEVER] = "bitmap_mode=never has no effect with sync=full",
+	},
+	[BK_SYNC_TOP] = {
+		[BK_MODE_ABSENT] = "bitmap_mode must be given with a bitmap",
+		[BK_MODE_NEVER] = "bitmap_mode=never has no effect with sync=top",
+	},
+	[BK_SYNC_BITMAP] = {
+		[BK_MODE_ABSENT] = "bitmap_mode must be given with a bitmap",
+	},
+	[BK_SYNC_INCREMENTAL] = {
+		[BK_MODE_NEVER] = "sync=incremental is bitmap_mode=on_success, and no other",
+		[BK_MODE_ALWAYS] = "sync=incremental is bitmap_mode=on_success, and no other",
+	},
+	[BK_SYNC_NONE] = {
+		[BK_MODE_ABSENT] = "sync=none makes no use of a bitmap",
+		[BK_MODE_ON_SUCCESS] = "sync=none makes no use of a bitmap",
+		[BK_MODE_NEVER] = "sync=none makes no use of a bitmap",
+		[BK_MODE_ALWAYS] = "sync=none makes no use of a bitmap",
+	},
+};
+
+/* Do sync, bitmap and bitmap_mode go together? A sentence if not. */
+static const char *bk_backup_objection(const struct bk_backup_params *p)
+{
+	if (p->allocated && p->sync != BK_SYNC_TOP)
+		return "allocated goes with sync=top only";
+	if (p->bitmap)
+		return bk_backup_matrix[p->sync][p->bitmap_mode];
+	if (p->sync == BK_SYNC_BITMAP)
+		return "sync=bitmap needs a bitmap";
+	if (p->sync == BK_SYNC_INCREMENTAL)
+		return "sync=incremental needs a bitmap";
+	if (p->bitmap_mode != BK_MODE_ABSENT)
+		return "bitmap_mode without a bitmap";
+	return NULL;
+}
+
+/* Find the bitmaps that @params name. 0 or a negative errno, @error filled. */
+static int bk_backup_find_bitmaps(struct bk_origin *origin,
+				  const struct bk_backup_params *params,
+				  struct bk_bitmap **bitmap,
+				  struct bk_bitmap **allocated, char *error,
+				  size_t size)
+{
+	const char *objection = bk_backup_objection(params);
+	int err = 0;
+
+	*bitmap = NULL;
+	*allocated = NULL;
+	if (objection) {
+		strscpy(error, objection, size);
+		return -EINVAL;
+	}
+	if (params->bitmap)
+		*bitmap = bk_bitmap_usable(origin, params->bitmap, &err, error,
+					   size);
+	if (!err && params->allocated)
+		*allocated = bk_bitmap_usable(origin, params->allocated, &err,
+					      error, size);
+	return err;
 }
 
 /**
@@ -556,30 +798,48 @@ struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
 {
 	struct bk_backup_params params = {
 		.job		= bk_job_defaults,
+		.bitmap_mode	= BK_MODE_ABSENT,
 		.max_chunk	= BK_CHUNK_DEFAULT,
 		.max_workers	= BK_WORKERS_DEFAULT,
 		.cbw_timeout	= origin->cbw_timeout,
 	};
+	struct bk_bitmap *bitmap, *allocated;
 	struct bk_backup *b;
 	u64 given;
 	int r;
 
 	r = bk_options_parse(bk_backup_options, ARRAY_SIZE(bk_backup_options),
 			     &params, argc, argv, &given, error, size);
+	if (!r)
+		r = bk_backup_find_bitmaps(origin, &params, &bitmap, &allocated,
+					   error, size);
 	if (r)
 		return ERR_PTR(r);
+	if (params.sync == BK_SYNC_INCREMENTAL)
+		params.bitmap_mode = BK_MODE_ON_SUCCESS;
 
 	b = kzalloc(sizeof(*b), GFP_NOIO);
 	params.target = kstrdup(params.target, GFP_NOIO);
-	if (!b || !params.target) {
+	params.bitmap = kstrdup(params.bitmap, GFP_NOIO);
+	params.allocated = NULL;
+	if (!b || !params.target || (bitmap && !params.bitmap)) {
 		kfree(b);
 		kfree(params.target);
+		kfree(params.bitmap);
 		strscpy(error, "out of memory", size);
 		return ERR_PTR(-ENOMEM);
 	}
 	bk_job_init(&b->job, origin, &bk_backup_type, id, &params.job);
 	b->params = params;
 	b->zeroes = params.zeroes;
+	if (bitmap) {
+		bk_bitmap_claim(bitmap, id);
+		b->bitmap = bitmap;
+	}
+	if (allocated) {
+		bk_bits_get(allocated->bits);
+		b->allocated = allocated->bits;
+	}
 	INIT_WORK(&b->notify, bk_backup_notify);
 	INIT_LIST_HEAD(&b->deferred.list);
 	b->deferred.work = &b->notify;

@@ -219,6 +219,18 @@ void bk_job_broken(struct bk_job *job, int err)
 }
 
 /**
+ * bk_job_set_total - it is known now how much there is to copy
+ * @job:	the job
+ * @sectors:	that much
+ */
+void bk_job_set_total(struct bk_job *job, u64 sectors)
+{
+	spin_lock(&job->lock);
+	job->total = sectors;
+	spin_unlock(&job->lock);
+}
+
+/**
  * bk_job_charge - sectors were sent
  * @job:	the job
  * @sectors:	how many
@@ -527,8 +539,10 @@ bool bk_job_commit_begin(struct bk_job *job)
  */
 void bk_job_commit_end(struct bk_job *job, bool started)
 {
-	if (started)
+	if (started) {
+		job->type->started(job);
 		bk_job_become(job, BK_JOB_RUNNING);
+	}
 	spin_lock(&job->lock);
 	job->committing = false;
 	spin_unlock(&job->lock);

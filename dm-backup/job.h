@@ -72,6 +72,7 @@ enum bk_io_status {
  * @prepare:	do all that can fail or takes time, before the cut. -EINPROGRESS:
  *		call again after a kick. Other errors: bk_job_say() has said why
  * @install:	put what the cut is to publish into @cfg; can't fail
+ * @started:	the cut has been made; under bk_cut_mutex
  * @copy:	start one background copy: sectors, or 0 or less if there is
  *		nothing to start until a kick
  * @is_idle:	no background copy is in flight
@@ -88,6 +89,7 @@ struct bk_job_type {
 	const char *name;
 	int (*prepare)(struct bk_job *job);
 	void (*install)(struct bk_job *job, struct bk_cfg *cfg);
+	void (*started)(struct bk_job *job);
 	int (*copy)(struct bk_job *job);
 	bool (*is_idle)(struct bk_job *job);
 	bool (*is_complete)(struct bk_job *job);
@@ -125,7 +127,7 @@ struct bk_job_params {
  * @step_work:	moves it from state to state
  * @wake_work:	kicks it after a while
  * @copy_work:	starts background copies
- * @total:	sectors that it is to copy
+ * @total:	sectors that it is to copy; lock
  * @done:	sectors that it has copied
  * @hungry:	copy_work found nothing to start: to be kicked when that changes
  * @prepared:	the driver's prepare has ended; step_work only
@@ -216,6 +218,7 @@ int bk_job_say(struct bk_job *job, int err, const char *fmt, ...);
 enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 			    blk_status_t status, bool guest);
 void bk_job_broken(struct bk_job *job, int err);
+void bk_job_set_total(struct bk_job *job, u64 sectors);
 void bk_job_charge(struct bk_job *job, unsigned int sectors);
 
 bool bk_job_commit_begin(struct bk_job *job);

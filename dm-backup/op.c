@@ -288,7 +288,9 @@ void bk_holders_take(struct bk_op *op, struct bio_list *holders)
  * @op:		the op
  * @fail:	if not 0, those who wait for it fail with that
  *
- * What is still pending is needed again. Who waits looks again.
+ * What is still pending is needed again, and what was staged but is not on the
+ * destination: that is so only when the point in time has stopped, when nobody
+ * waits for it, but its owner may want to know. Who waits looks again.
  */
 void bk_op_unclaim(struct bk_op *op, blk_status_t fail)
 {
@@ -298,6 +300,8 @@ void bk_op_unclaim(struct bk_op *op, blk_status_t fail)
 	struct bio *bio;
 
 	spin_lock(&bucket->lock);
+	if (op->state == BK_OP_STAGED && !op->saved)
+		bk_map_set(pit->pending, op->first, op->first + op->nr);
 	bk_map_clear(pit->claimed, op->first, op->first + op->nr);
 	list_del_init(&op->bucket);
 	bk_holders_take(op, &holders);
@@ -448,6 +452,7 @@ static void bk_op_saved(struct bk_op *op)
 	struct bk_pit *pit = op->pit;
 
 	bk_op_unstage(op);
+	op->saved = true;
 	if (op->hold) {
 		struct bk_bucket *bucket = bk_pit_bucket(pit, op->first);
 

@@ -54,6 +54,7 @@ enum bk_op_state {
  * @state:	bucket->lock
  * @guest:	started because of a guest's write
  * @hold:	writes wait until the destination has it (break_guest_write)
+ * @saved:	the destination has it
  * @retried:	its read was tried again
  * @given_up:	stopped while its I/O was in flight; bucket->lock
  * @counted:	in pit->background
@@ -77,6 +78,7 @@ struct bk_op {
 	enum bk_op_state state;
 	bool guest;
 	bool hold;
+	bool saved;
 	bool retried;
 	bool given_up;
 	bool counted;

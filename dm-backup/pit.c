@@ -9,6 +9,7 @@
 #include "trace.h"
 
 #include <linux/log2.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -33,6 +34,7 @@ static void bk_pit_free(struct bk_pit *pit)
 	mempool_exit(&pit->op_pool);
 	vfree(pit->pending);
 	vfree(pit->claimed);
+	bk_bits_put(pit->params.only);
 	bk_dest_put(pit->dest);
 	bk_origin_put(pit->origin);
 	kfree(pit);
@@ -98,7 +100,7 @@ static void bk_pit_setup(struct bk_pit *pit)
 }
 
 /**
- * bk_pit_create - make a point in time of the whole device, to be installed
+ * bk_pit_create - make a point in time, to be installed
  * @origin:	the filter
  * @dest:	where it goes, open
  * @params:	how
@@ -138,6 +140,8 @@ struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
 	bk_pit_setup(pit);
 	bk_origin_get(origin);
 	bk_dest_get(dest);
+	if (pit->params.only)
+		bk_bits_get(pit->params.only);
 
 	pit->pending = bk_map_alloc(clusters, true);
 	pit->claimed = bk_map_alloc(clusters, false);
@@ -265,15 +269,110 @@ bool bk_pit_oldest(struct bk_pit *pit, unsigned long *since)
 	return op;
 }
 
+/* Sectors of clusters [first, end). */
+static u64 bk_pit_sectors(struct bk_pit *pit, unsigned long first,
+			  unsigned long end)
+{
+	return min(pit->len, (sector_t)end << pit->shift) -
+	       ((sector_t)first << pit->shift);
+}
+
+/*
+ * Keep pending what is in params.only, rounded out. Nobody has claimed
+ * anything, and only we change pending: whole words are simply stored.
+ * Returns how many sectors that is.
+ */
+static u64 bk_pit_narrow(struct bk_pit *pit)
+{
+	sector_t start, end = 0;
+	unsigned long done = 0, first, last, todo = 0;
+	u64 sectors = 0;
+
+	while (bk_bits_next(pit->params.only, end, &start, &end)) {
+		/* The last run's last cluster may be this one's first. */
+		first = max(done, bk_pit_cluster(pit, start));
+		last = bk_pit_cluster(pit, end - 1) + 1;
+		if (first > done)
+			bk_map_clear_alone(pit->pending, done, first);
+		if (last > first) {
+			todo += last - first;
+			sectors += bk_pit_sectors(pit, first, last);
+		}
+		done = max(done, last);
+		cond_resched();
+	}
+	if (done < pit->clusters)
+		bk_map_clear_alone(pit->pending, done, pit->clusters);
+	atomic_long_set(&pit->todo, todo);
+	return sectors;
+}
+
+/* The next cluster from @from on that is not on the destination. */
+static unsigned long bk_pit_next_uncopied(struct bk_pit *pit,
+					  unsigned long from)
+{
+	unsigned long word;
+
+	while (from < pit->clusters) {
+		word = READ_ONCE(pit->pending[BIT_WORD(from)]) |
+		       READ_ONCE(pit->claimed[BIT_WORD(from)]);
+		word &= BITMAP_FIRST_WORD_MASK(from);
+		from = round_down(from, BITS_PER_LONG);
+		if (word)
+			return from + __ffs(word);
+		from += BITS_PER_LONG;
+	}
+	return pit->clusters;
+}
+
+/**
+ * bk_pit_uncopied - which parts are not on the destination?
+ * @pit:	the point in time, stopped
+ * @bits:	they are set here, rounded out, and if the point in time was
+ *		narrowed, only as far as they were to be copied
+ *
+ * What is being written to the destination counts as not there.
+ *
+ * Context: process; takes as long as there is to look through.
+ */
+void bk_pit_uncopied(struct bk_pit *pit, struct bk_bits *bits)
+{
+	unsigned long i = 0, end;
+
+	for (; (i = bk_pit_next_uncopied(pit, i)) < pit->clusters; i = end) {
+		sector_t from = (sector_t)i << pit->shift;
+		sector_t to;
+
+		end = i + 1;
+		to = from + bk_pit_sectors(pit, i, end);
+		if (pit->params.only)
+			bk_bits_or_range(bits, pit->params.only, from, to);
+		else
+			bk_bits_mark(bits, from, to);
+		cond_resched();
+	}
+}
+
 /**
  * bk_pit_drained - the old epoch of the cut has drained: copying may begin
  * @pit:	the point in time
+ *
+ * Context: process; takes as long as there is to look through.
  */
 void bk_pit_drained(struct bk_pit *pit)
 {
+	u64 sectors = 0;
+
+	if (bk_pit_is_drained(pit))
+		return;
+	if (pit->params.only)
+		sectors = bk_pit_narrow(pit);
 	/* What the old epoch wrote is there for who finds the bit set. */
 	smp_mb__before_atomic();
 	set_bit(BK_PIT_DRAINED, &pit->flags);
-	if (!bk_pit_is_stopped(pit))
-		pit->ops->kick(pit);
+	if (bk_pit_is_stopped(pit))
+		return;
+	if (pit->params.only)
+		pit->ops->narrowed(pit, sectors);
+	pit->ops->kick(pit);
 }

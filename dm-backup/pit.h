@@ -30,6 +30,7 @@
 
 #include <linux/mempool.h>
 
+#include "bits.h"
 #include "copy.h"
 #include "map.h"
 #include "origin.h"
@@ -52,6 +53,7 @@ enum bk_cbw_policy {
 
 /**
  * struct bk_pit_ops - what a point in time asks of its owner
+ * @narrowed:	only @sectors are to be copied, perhaps none
  * @claimed:	@sectors are being copied because of a guest's write
  * @copied:	@sectors are on the destination; from any work item
  * @error:	copying failed at @sector, reading the origin or (@write) writing
@@ -62,6 +64,7 @@ enum bk_cbw_policy {
  * @release:	the pit goes away
  */
 struct bk_pit_ops {
+	void (*narrowed)(struct bk_pit *pit, u64 sectors);
 	void (*claimed)(struct bk_pit *pit, unsigned int sectors);
 	void (*copied)(struct bk_pit *pit, unsigned int sectors, bool guest);
 	enum bk_action (*error)(struct bk_pit *pit, bool write, sector_t sector,
@@ -85,6 +88,8 @@ struct bk_bucket {
  *		destination can't do it
  * @policy:	when copying for a guest's write fails
  * @cbw_timeout: ms that a guest's write may wait; 0: for ever
+ * @only:	NULL, or what is to be copied, rounded out to clusters: as it is
+ *		when the cut's old epoch has drained
  */
 struct bk_pit_params {
 	unsigned int cluster;
@@ -92,6 +97,7 @@ struct bk_pit_params {
 	enum bk_zeroes *zeroes;
 	enum bk_cbw_policy policy;
 	unsigned int cbw_timeout;
+	struct bk_bits *only;
 };
 
 /**
@@ -110,7 +116,7 @@ struct bk_pit_params {
  * @pending:	map, see above
  * @claimed:	map, see above
  * @todo:	clusters that are not saved
- * @params:	as given; policy and cbw_timeout may change
+ * @params:	as given; policy and cbw_timeout may change; a reference on only
  * @reserve:	one cluster's buffer
  * @op_pool:	of struct bk_op
  * @background:	background ops in flight
@@ -173,6 +179,7 @@ void bk_pit_stop(struct bk_pit *pit);
 void bk_pit_quit(struct bk_pit *pit);
 void bk_pit_break(struct bk_pit *pit, int err);
 void bk_pit_drained(struct bk_pit *pit);
+void bk_pit_uncopied(struct bk_pit *pit, struct bk_bits *bits);
 void bk_pit_kick_holders(struct bk_pit *pit);
 bool bk_pit_oldest(struct bk_pit *pit, unsigned long *since);
 
