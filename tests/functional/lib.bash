@@ -19,7 +19,7 @@ T=/dev/ram1
 F=/dev/mapper/f
 
 setup_file() {
-	modprobe -a dm-mod loop 2>/dev/null || true
+	modprobe -a dm-mod loop libcrc32c 2>/dev/null || true
 	modprobe brd rd_nr=4 rd_size=$((SIZE_MB * 1024)) max_part=4
 	[[ -e /sys/module/dm_backup ]] || insmod "$build/dm_backup.ko"
 }
@@ -207,6 +207,42 @@ job() { # KEY ID: a value of "job show"
 }
 state() { job state "$1"; }
 last_error() { msg last_error; }
+
+# bitmap KEY NAME: a value of "bitmap list"; count NAME: dirty granules
+bitmap() {
+	local line list
+	list=$(msg bitmap list) || return 1
+	while read -r line; do
+		[[ " $line " == *" name=$2 "* ]] || continue
+		line=${line#*"$1="}
+		[[ $1 == cause ]] || line=${line%% *}
+		echo "$line"
+		return
+	done <<< "$list"
+	return 1
+}
+count() {
+	local dirty granularity
+	dirty=$(bitmap dirty "$1") granularity=$(bitmap granularity "$1") || return 1
+	echo $((dirty / granularity))
+}
+# has NAME COUNT
+has() {
+	local n
+	n=$(count "$1")
+	[[ $n == "$2" ]] || { echo "bitmap $1 has $n dirty granules, not $2"; return 1; }
+}
+# ranges NAME: "start length" lines, all of them
+ranges() {
+	local from=0 reply next
+	while ((from < SECTORS)); do
+		reply=$(msg bitmap ranges "$1" "$from") || return 1
+		read -r _ next <<< "$reply"
+		tail -n +2 <<< "$reply"
+		((next > from)) || return 1
+		from=$next
+	done
+}
 
 # A refused command: fails, and says something that matches.
 refused() { # REGEX COMMAND...

@@ -329,3 +329,52 @@ finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup
 	volumes
 	says 1 'needs root' setpriv --reuid=65534 --clear-groups dmbackup list
 }
+
+@test "bitmaps and incremental backups" {
+	mounted
+	dmbackup attach v/data
+	says 3 "full backup is needed: bitmap 'dmbackup': there is no such bitmap" dmbackup backup v/data --to v/copy --level incremental
+	says 0 'a full backup is made' dmbackup backup v/data --to v/copy --level auto
+	[ "$(dmbackup bitmap list v/data -n --json | grep -c '"state": *"recording"')" = 1 ]
+	for i in 1 2 3; do
+		echo "$i" > /mnt/data/number
+		sync
+		run -0 dmbackup backup v/data --to v/copy --level auto --json
+		[[ $output != *'a full backup'* ]]
+		copied=$(grep -o '"copied": *[0-9]*' <<< "$output" | grep -o '[0-9]*$')
+		((copied > 0 && copied < 4194304))
+		e2fsck -fn /dev/v/copy
+		mkdir -p /mnt/copy
+		mount -o ro,noload /dev/v/copy /mnt/copy
+		[ "$(cat /mnt/copy/number)" = "$i" ]
+		umount /mnt/copy
+	done
+	# what is no copy of it is not taken for one
+	mkfs.ext4 -q -F /dev/v/copy
+	says 5 'is no copy of v/data' dmbackup backup v/data --to v/copy --incremental dmbackup
+	dmbackup backup v/data --to v/copy --force --level full
+	dmbackup backup v/data --to v/copy --level differential
+	dmbackup bitmap add v/data second --granularity 4K --disabled
+	dmbackup bitmap dump v/data dmbackup > /tmp/dump
+	dmbackup bitmap load v/data second /tmp/dump
+	says 0 '' dmbackup bitmap dump v/data second
+	[ "$output" = "$(cat /tmp/dump)" ]
+	dmbackup bitmap merge v/data second dmbackup
+	dmbackup bitmap merge v/data second v/data/dmbackup
+	for f in json borg-map ddrescue; do dmbackup bitmap dump v/data second --format $f > /tmp/dump.$f; done
+	python3 -m json.tool /tmp/dump.json > /dev/null
+	# a map of all of it, in order
+	awk 'BEGIN { at = 0 } $1 != at { exit 1 } { at += $2 } END { exit at != 12582912 }' /tmp/dump.borg-map
+	says 2 'is none of' dmbackup bitmap dump v/data second --format xml
+	says 2 'START LENGTH' dmbackup bitmap load v/data second /etc/passwd
+	says 4 "there is no bitmap 'nix'" dmbackup bitmap show v/data nix
+	says 2 'blanks' dmbackup bitmap add v/data 'a b'
+	says 2 'granularity' dmbackup bitmap add v/data x --granularity 100
+	dmbackup bitmap enable v/data second
+	dmbackup bitmap disable v/data second
+	dmbackup bitmap clear v/data second
+	dmbackup bitmap remove v/data second
+	says 5 'has bitmaps' dmbackup detach v/data
+	dmbackup detach v/data --force
+	umount /mnt/data
+}
