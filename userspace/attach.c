@@ -15,6 +15,7 @@
  */
 
 #include "attach.h"
+#include "bitmap.h"
 #include "dm.h"
 #include "dmbackup.h"
 #include "filter.h"
@@ -460,6 +461,23 @@ int end_jobs(const struct device *d, bool force)
 	}
 }
 
+/* What is not on disk would be lost: a full backup would be next. */
+static int check_bitmaps(const struct device *d, bool force)
+{
+	struct bitmap *list = NULL;
+	unsigned int n;
+	int r = force ? EX_OK : bitmaps_read(d, &list, &n);
+
+	if (!force && !r && n) {
+		say("%s: has bitmaps that would be lost: %s%s", d->arg,
+		    list[0].name, n > 1 ? " and others" : "");
+		hint("give --force to detach all the same; the next backup will have to be a full one");
+		r = EX_REFUSED;
+	}
+	free(list);
+	return r;
+}
+
 int cmd_detach(int argc, char **argv, const struct options *o)
 {
 	struct detach x = { 0 };
@@ -472,6 +490,8 @@ int cmd_detach(int argc, char **argv, const struct options *o)
 		return r;
 	x.d = &d;
 	r = detach_read(&x);
+	if (!r && dm_tab_is(&x.live, "backup"))
+		r = check_bitmaps(&d, o->force);
 	if (!r && dm_tab_is(&x.live, "backup"))
 		r = end_jobs(&d, o->force);
 	if (!r)

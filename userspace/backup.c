@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * dmbackup backup: a full copy of one instant of a device in use.
+ * dmbackup backup: a copy of one instant of a device in use, all of it or what
+ * has changed.
  */
 
+#include "bitmap.h"
 #include "dm.h"
 #include "dmbackup.h"
 #include "filter.h"
@@ -72,10 +74,13 @@ static bool add_policy(char **words, const char *option, const char *key,
 	return ok;
 }
 
-/* What the message says after id and target. To be freed; NULL: said why not. */
+/*
+ * What the message says after id and target, but for what is copied. To be
+ * freed; NULL: said why not.
+ */
 static char *start_words(const struct options *o)
 {
-	char *words = xstrdup("sync=full auto_dismiss=0");
+	char *words = xstrdup("auto_dismiss=0");
 	uint64_t v;
 	bool ok = true;
 
@@ -108,8 +113,137 @@ static char *start_words(const struct options *o)
 	return NULL;
 }
 
+/*------------------------------------------------------------------*/
+/* What is copied */
+
+enum level {
+	LEVEL_PLAIN,		/* all, without a bitmap */
+	LEVEL_FULL,		/* all, and a bitmap begins */
+	LEVEL_INCREMENTAL,	/* what has changed since the last one */
+	LEVEL_DIFFERENTIAL,	/* what has changed since the last full one */
+	LEVEL_AUTO,		/* incremental, or full if that can't be */
+};
+
+struct plan {
+	enum level level;
+	const char *bitmap;
+	bool remove;		/* first: it is of no use */
+	bool add;		/* a new one */
+};
+
+static int plan_of_options(const struct options *o, struct plan *p)
+{
+	static const char *const names[] = {
+		[LEVEL_FULL]		= "full",
+		[LEVEL_INCREMENTAL]	= "incremental",
+		[LEVEL_DIFFERENTIAL]	= "differential",
+		[LEVEL_AUTO]		= "auto",
+	};
+
+	memset(p, 0, sizeof(*p));
+	p->level = o->bitmap ? LEVEL_FULL : LEVEL_PLAIN;
+	p->bitmap = o->bitmap ? o->bitmap : "dmbackup";
+	if (o->incremental) {
+		if (o->level || o->bitmap) {
+			say("--incremental NAME is --level incremental --bitmap NAME: give one of the two");
+			return EX_USAGE_;
+		}
+		p->level = LEVEL_INCREMENTAL;
+		p->bitmap = o->incremental;
+	}
+	if (o->level) {
+		for (p->level = LEVEL_FULL; p->level <= LEVEL_AUTO; p->level++)
+			if (!strcmp(o->level, names[p->level]))
+				break;
+		if (p->level > LEVEL_AUTO) {
+			say("--level: '%s' is none of full, incremental, differential, auto",
+			    o->level);
+			return EX_USAGE_;
+		}
+	}
+	return is_word("--bitmap", p->bitmap) ? EX_OK : EX_USAGE_;
+}
+
+/* Why an incremental backup can't be made; NULL if it can. */
+static const char *unusable(const struct bitmap *b, bool found)
+{
+	static char why[256];
+
+	if (!found)
+		return "there is no such bitmap";
+	if (b->inconsistent) {
+		snprintf(why, sizeof(why), "it is inconsistent: %s", b->cause);
+		return why;
+	}
+	return b->recording ? NULL : "it is disabled: writes were not recorded";
+}
+
+/* Settles the level. */
+static int plan_settle(const struct device *d, struct plan *p)
+{
+	struct bitmap *list = NULL, b = { 0 };
+	const char *why;
+	unsigned int n;
+	bool found;
+	int r;
+
+	if (p->level == LEVEL_PLAIN)
+		return EX_OK;
+	r = bitmaps_read(d, &list, &n);
+	if (r)
+		return r;
+	found = bitmap_find(list, n, p->bitmap, &b);
+	why = unusable(&b, found);
+	if (p->level == LEVEL_AUTO) {
+		p->level = why ? LEVEL_FULL : LEVEL_INCREMENTAL;
+		if (why)
+			say("%s: a full backup is made: bitmap '%s': %s",
+			    d->arg, p->bitmap, why);
+	}
+	if (p->level == LEVEL_FULL) {
+		p->add = why;
+		p->remove = why && found;
+	} else if (why) {
+		say("%s: a full backup is needed: bitmap '%s': %s", d->arg,
+		    p->bitmap, why);
+		hint("--level full makes one, --level auto does when there is need");
+		r = EX_NO;
+	}
+	free(list);
+	return r;
+}
+
+/*
+ * The bitmap to begin with. All of it is dirty until the backup has succeeded:
+ * if it doesn't, an incremental one after it copies everything.
+ */
+static int plan_begin(const struct device *d, const struct plan *p)
+{
+	int r = p->remove ? bitmap_remove(d, p->bitmap) : EX_OK;
+
+	return r || !p->add ? r : bitmap_add(d, p->bitmap);
+}
+
+static char *plan_words(const struct plan *p)
+{
+	switch (p->level) {
+	case LEVEL_FULL:
+		return xasprintf("sync=full bitmap=%s bitmap_mode=on_success",
+				 p->bitmap);
+	case LEVEL_INCREMENTAL:
+		return xasprintf("sync=incremental bitmap=%s", p->bitmap);
+	case LEVEL_DIFFERENTIAL:
+		return xasprintf("sync=bitmap bitmap=%s bitmap_mode=never",
+				 p->bitmap);
+	default:
+		return xstrdup("sync=full");
+	}
+}
+
+/*------------------------------------------------------------------*/
+
 static int check_target(const struct device *d, struct device *to,
-			const struct options *o)
+			const struct plan *p, const struct options *o)
 {
 	int r = device_find(o->to, to);
 
@@ -120,6 +254,8 @@ static int check_target(const struct device *d, struct device *to,
 		    o->to, d->arg);
 		return EX_REFUSED;
 	}
+	if (p->level == LEVEL_INCREMENTAL || p->level == LEVEL_DIFFERENTIAL)
+		return device_check_copy(to, d, o->force);
 	return device_check_target(to, o->force);
 }
 
@@ -171,7 +307,8 @@ static int follow(const struct device *d, const char *id,
 int cmd_backup(int argc, char **argv, const struct options *o)
 {
 	struct device d, to;
-	char *words, *id;
+	char *words, *what, *id;
+	struct plan p;
 	int r;
 
 	(void)argc;
@@ -179,16 +316,26 @@ int cmd_backup(int argc, char **argv, const struct options *o)
 		say("backup: --to is missing");
 		return EX_USAGE_;
 	}
+	r = plan_of_options(o, &p);
+	if (r)
+		return r;
 	words = start_words(o);
 	if (!words)
 		return EX_USAGE_;
 	id = o->id ? xstrdup(o->id) : xasprintf("backup-%d", getpid());
 	r = is_word("--id", id) ? device_find_filter(argv[0], &d) : EX_USAGE_;
 	if (!r)
-		r = check_target(&d, &to, o);
+		r = plan_settle(&d, &p);
 	if (!r)
-		r = filter_send(&d, "backup", "backup start %s target=%u:%u %s",
-				id, to.major, to.minor, words);
+		r = check_target(&d, &to, &p, o);
+	if (!r)
+		r = plan_begin(&d, &p);
+	what = plan_words(&p);
+	if (!r)
+		r = filter_send(&d, "backup",
+				"backup start %s target=%u:%u %s %s", id,
+				to.major, to.minor, what, words);
+	free(what);
 	free(words);
 	if (!r)
 		r = wait_started(&d, id, o);

@@ -401,8 +401,11 @@ static int open_device(const struct device *d, int flags)
 	return fd;
 }
 
-/* What libblkid finds on it: to be freed; NULL if nothing. */
-static char *signature(int fd)
+/*
+ * What libblkid finds on it: the value of @key, or (NULL) the type of what there
+ * is. To be freed; NULL if nothing.
+ */
+static char *blkid_value(int fd, const char *key)
 {
 	blkid_probe pr = blkid_new_probe();
 	const char *type = NULL;
@@ -414,7 +417,8 @@ static char *signature(int fd)
 		blkid_probe_enable_superblocks(pr, 1);
 		blkid_probe_enable_partitions(pr, 1);
 		if (!blkid_do_safeprobe(pr) &&
-		    (!blkid_probe_lookup_value(pr, "TYPE", &type, NULL) ||
+		    (key ? !blkid_probe_lookup_value(pr, key, &type, NULL) :
+		     !blkid_probe_lookup_value(pr, "TYPE", &type, NULL) ||
 		     !blkid_probe_lookup_value(pr, "PTTYPE", &type, NULL)))
 			found = xstrdup(type);
 	}
@@ -422,25 +426,62 @@ static char *signature(int fd)
 	return found;
 }
 
-int device_check_target(const struct device *d, bool force)
+/* Opens what nobody else uses. 0, or an exit code after saying why not. */
+static int open_unused(const struct device *d, int *fd)
 {
-	char *where = device_mountpoint(d), *found;
-	int fd, err;
+	char *where = device_mountpoint(d);
+	int err;
 
 	if (where) {
 		say("%s: is mounted on %s", d->arg, where);
 		free(where);
 		return EX_REFUSED;
 	}
-	fd = open_device(d, O_RDONLY | O_EXCL);
+	*fd = open_device(d, O_RDONLY | O_EXCL);
 	err = errno;
-	if (fd < 0) {
-		say("%s: %s", d->arg, err == EBUSY ?
-		    "is in use (by LVM, md, dm, swap, or another job)" :
-		    strerror(err));
-		return err == EBUSY ? EX_REFUSED : EX_NODEV;
+	if (*fd >= 0)
+		return EX_OK;
+	say("%s: %s", d->arg, err == EBUSY ?
+	    "is in use (by LVM, md, dm, swap, or another job)" : strerror(err));
+	return err == EBUSY ? EX_REFUSED : EX_NODEV;
+}
+
+int device_check_copy(const struct device *d, const struct device *of,
+		      bool force)
+{
+	char *mine, *theirs = NULL;
+	int fd, fd_of, r;
+
+	r = open_unused(d, &fd);
+	if (r)
+		return r;
+	mine = blkid_value(fd, "UUID");
+	close(fd);
+	fd_of = open_device(of, O_RDONLY);
+	if (fd_of >= 0) {
+		theirs = blkid_value(fd_of, "UUID");
+		close(fd_of);
 	}
-	found = force ? NULL : signature(fd);
+	if (!force && theirs && (!mine || strcmp(mine, theirs))) {
+		say("%s: is no copy of %s: it has not its file system's UUID %s",
+		    d->arg, of->arg, theirs);
+		hint("give --force if it is one");
+		r = EX_REFUSED;
+	}
+	free(mine);
+	free(theirs);
+	return r;
+}
+
+int device_check_target(const struct device *d, bool force)
+{
+	char *found;
+	int fd, r;
+
+	r = open_unused(d, &fd);
+	if (r)
+		return r;
+	found = force ? NULL : blkid_value(fd, NULL);
 	close(fd);
 	if (found) {
 		say("%s: holds %s data", d->arg, found);

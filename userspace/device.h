@@ -41,6 +41,13 @@ bool device_stands_on(const struct device *d, const struct device *on);
 /* May @d be overwritten? 0, or an exit code after saying why not. */
 int device_check_target(const struct device *d, bool force);
 
+/*
+ * Could @d be a copy of @of that is to be brought up to date? Not mounted, not in
+ * use, and if @of has a file system, one of the same uuid. The same.
+ */
+int device_check_copy(const struct device *d, const struct device *of,
+		      bool force);
+
 /* "vg/lv" of a dm device that LVM made: to be freed; NULL if it is none. */
 char *device_lv_name(const struct dm_dev *dm);
 

@@ -19,7 +19,8 @@ enum {
 	O_TO = 256, O_ID, O_SPEED, O_CLUSTER, O_MAX_CHUNK, O_MAX_WORKERS,
 	O_DETECT_ZEROES, O_ON_SOURCE_ERROR, O_ON_TARGET_ERROR, O_ON_CBW_ERROR,
 	O_CBW_TIMEOUT, O_BUFFER, O_DISCARD, O_SIZE, O_PROGRESS, O_DETACH,
-	O_NO_FREEZE, O_ALLOW_LARGER, O_VERSION,
+	O_NO_FREEZE, O_ALLOW_LARGER, O_VERSION, O_DISABLED, O_ALL_DIRTY,
+	O_GRANULARITY, O_FORMAT, O_BITMAP, O_LEVEL, O_INCREMENTAL,
 };
 
 static const struct verb verbs[] = {
@@ -39,8 +40,28 @@ static const struct verb verbs[] = {
 	{ NULL, "status", 1, 1, "DEVICE", "json bytes noheadings",
 	  "a filter's counters and jobs", cmd_status },
 	{ NULL, "backup", 1, 1, "DEVICE --to TARGET",
-	  "to id speed cluster max-chunk max-workers detect-zeroes on-source-error on-target-error on-cbw-error cbw-timeout allow-larger no-freeze force detach progress json bytes noheadings",
+	  "to incremental level bitmap id speed cluster max-chunk max-workers detect-zeroes on-source-error on-target-error on-cbw-error cbw-timeout allow-larger no-freeze force detach progress json bytes noheadings",
 	  "copy a device as it is at this instant", cmd_backup },
+	{ "bitmap", "add", 2, 2, "DEVICE NAME", "granularity disabled all-dirty",
+	  "record what is written from now on", cmd_bitmap_add },
+	{ "bitmap", "remove", 2, 2, "DEVICE NAME", "", "remove it",
+	  cmd_bitmap_remove },
+	{ "bitmap", "clear", 2, 2, "DEVICE NAME", "",
+	  "forget what was recorded", cmd_bitmap_clear },
+	{ "bitmap", "enable", 2, 2, "DEVICE NAME", "", "record again",
+	  cmd_bitmap_enable },
+	{ "bitmap", "disable", 2, 2, "DEVICE NAME", "", "do not record",
+	  cmd_bitmap_disable },
+	{ "bitmap", "merge", 3, 64, "DEVICE NAME [DEVICE/]SOURCE...", "",
+	  "add what others have recorded", cmd_bitmap_merge },
+	{ "bitmap", "list", 1, 1, "DEVICE", "json bytes noheadings",
+	  "list a filter's bitmaps", cmd_bitmap_list },
+	{ "bitmap", "show", 2, 2, "DEVICE NAME", "json bytes",
+	  "all there is to know about a bitmap", cmd_bitmap_show },
+	{ "bitmap", "dump", 2, 2, "DEVICE NAME", "format",
+	  "print what is dirty", cmd_bitmap_dump },
+	{ "bitmap", "load", 2, 3, "DEVICE NAME [FILE]", "",
+	  "make dirty what a dump says", cmd_bitmap_load },
 	{ "job", "list", 1, 1, "DEVICE", "json bytes noheadings",
 	  "list a filter's jobs", cmd_job_list },
 	{ "job", "show", 1, 2, "DEVICE [ID]", "json",
@@ -71,6 +92,13 @@ static const struct option options[] = {
 	{ "detach", no_argument, NULL, O_DETACH },
 	{ "no-freeze", no_argument, NULL, O_NO_FREEZE },
 	{ "allow-larger", no_argument, NULL, O_ALLOW_LARGER },
+	{ "disabled", no_argument, NULL, O_DISABLED },
+	{ "all-dirty", no_argument, NULL, O_ALL_DIRTY },
+	{ "granularity", required_argument, NULL, O_GRANULARITY },
+	{ "format", required_argument, NULL, O_FORMAT },
+	{ "bitmap", required_argument, NULL, O_BITMAP },
+	{ "level", required_argument, NULL, O_LEVEL },
+	{ "incremental", required_argument, NULL, O_INCREMENTAL },
 	{ "to", required_argument, NULL, O_TO },
 	{ "id", required_argument, NULL, O_ID },
 	{ "speed", required_argument, NULL, O_SPEED },
@@ -146,6 +174,11 @@ static bool takes(const char *list, const char *name)
 static const char **text_option(struct options *o, int c)
 {
 	switch (c) {
+	case O_GRANULARITY: return &o->granularity;
+	case O_FORMAT: return &o->format;
+	case O_BITMAP: return &o->bitmap;
+	case O_LEVEL: return &o->level;
+	case O_INCREMENTAL: return &o->incremental;
 	case O_TO: return &o->to;
 	case O_ID: return &o->id;
 	case O_SPEED: return &o->speed;
@@ -175,6 +208,8 @@ static bool *flag_option(struct options *o, int c)
 	case O_DETACH: return &o->detach;
 	case O_NO_FREEZE: return &o->no_freeze;
 	case O_ALLOW_LARGER: return &o->allow_larger;
+	case O_DISABLED: return &o->disabled;
+	case O_ALL_DIRTY: return &o->all_dirty;
 	default: return NULL;
 	}
 }

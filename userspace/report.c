@@ -220,6 +220,50 @@ int report_jobs(const struct device *d, const struct filter *f,
 	return report_end(&r);
 }
 
+/*------------------------------------------------------------------*/
+/* bitmaps */
+
+static const struct column bitmap_columns[] = {
+	{ "NAME", TEXT }, { "GRANULARITY", SIZE }, { "DIRTY", SIZE },
+	{ "PERCENT", NUMBER }, { "STATE", TEXT }, { "JOB", TEXT },
+	{ "SUCCESSOR", SIZE }, { "CAUSE", TEXT },
+};
+
+static const char *bitmap_state(const struct bitmap *b)
+{
+	return b->inconsistent ? "inconsistent" :
+	       b->recording ? "recording" : "disabled";
+}
+
+int report_bitmaps(const struct bitmap *list, unsigned int n,
+		   const struct options *o)
+{
+	struct report r;
+	unsigned int i;
+
+	report_begin(&r, "bitmaps", bitmap_columns,
+		     sizeof(bitmap_columns) / sizeof(*bitmap_columns), o);
+	for (i = 0; i < n; i++) {
+		const struct bitmap *b = &list[i];
+
+		report_row(&r);
+		report_text(&r, 0, b->name);
+		report_number(&r, 1, b->granularity * 512);
+		report_number(&r, 2, b->dirty * 512);
+		report_number(&r, 3, percent(b->dirty, b->total));
+		report_text(&r, 4, bitmap_state(b));
+		report_text(&r, 5, b->busy);
+		report_number(&r, 6, b->successor * 512);
+		report_text(&r, 7, b->cause);
+	}
+	return report_end(&r);
+}
+
+int report_bitmap(const struct bitmap *b, const struct options *o)
+{
+	return report_bitmaps(b, 1, o);
+}
+
 /* "key=value ..." as one row of a table a person reads downwards. */
 int report_job(const char *answer, const struct options *o)
 {

@@ -9,6 +9,7 @@
 #ifndef REPORT_H
 #define REPORT_H
 
+#include "bitmap.h"
 #include "dmbackup.h"
 #include "filter.h"
 
@@ -17,6 +18,10 @@ int report_jobs(const struct device *d, const struct filter *f,
 int report_job(const char *answer, const struct options *o);
 
 /* The result of a backup, as one row. @answer: its last "job show". */
+int report_bitmaps(const struct bitmap *list, unsigned int n,
+		   const struct options *o);
+int report_bitmap(const struct bitmap *b, const struct options *o);
+
 int report_backup(const struct device *d, const char *answer, uint64_t ms,
 		  unsigned int longest_ms, const struct options *o);
 
