@@ -6,6 +6,7 @@
 #include "bits.h"
 
 #include <linux/crc32c.h>
+#include <linux/errno.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>

@@ -7,7 +7,7 @@
  * --seed:	of all that is random; printed at the start
  * --cases:	how many random cases of options
  * --case:	only this one of them, as it was printed when it failed
- * room:	jobstate, rate, options or map; all if none is given
+ * room:	jobstate, rate, options, map or bits; all if none is given
  */
 
 #include "tap.h"
@@ -20,7 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROOMS		4
+#define ROOMS		5
 #define FAILURES_SHOWN	8
 /* A test that runs for so many seconds hangs. */
 #define TEST_SECONDS	300
@@ -33,6 +33,7 @@ static const struct {
 	{ "rate", unit_rate },
 	{ "options", unit_options },
 	{ "map", unit_map },
+	{ "bits", unit_bits },
 };
 
 _Thread_local struct shim_trace shim_trace;
@@ -109,7 +110,7 @@ u64 unit_below(struct unit_random *r, u64 limit)
 
 static void usage(void)
 {
-	fputs("Usage: unit [--seed N] [--cases N] [--case N] [jobstate|rate|options|map]...\n",
+	fputs("Usage: unit [--seed N] [--cases N] [--case N] [jobstate|rate|options|map|bits]...\n",
 	      stderr);
 	exit(2);
 }

@@ -26,6 +26,7 @@ extern const struct unit_test unit_jobstate[];
 extern const struct unit_test unit_rate[];
 extern const struct unit_test unit_options[];
 extern const struct unit_test unit_map[];
+extern const struct unit_test unit_bits[];
 
 /**
  * struct unit_args - from the command line

@@ -46,6 +46,21 @@ static inline void atomic_long_andnot(long bits, atomic_long_t *v)
 	__atomic_fetch_and(&v->counter, ~bits, __ATOMIC_RELAXED);
 }
 
+static inline long atomic_long_fetch_or(long bits, atomic_long_t *v)
+{
+	return __atomic_fetch_or(&v->counter, bits, __ATOMIC_SEQ_CST);
+}
+
+static inline void atomic_long_add(long n, atomic_long_t *v)
+{
+	__atomic_fetch_add(&v->counter, n, __ATOMIC_RELAXED);
+}
+
+static inline long atomic_long_read(const atomic_long_t *v)
+{
+	return __atomic_load_n(&v->counter, __ATOMIC_RELAXED);
+}
+
 static inline void smp_mb__before_atomic(void)
 {
 	shim_trace.barriers++;
@@ -55,6 +70,7 @@ static inline void smp_mb__before_atomic(void)
 #define smp_load_acquire(p) \
 	(shim_trace.acquires++, __atomic_load_n((p), __ATOMIC_ACQUIRE))
 
+#define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 #define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
 
 #endif

@@ -8,7 +8,12 @@
 #include <stddef.h>
 
 typedef unsigned int u32;
+
+#define __always_inline	inline __attribute__((__always_inline__))
+#define likely(x)	__builtin_expect(!!(x), 1)
+#define __force
 /* unsigned long long on every architecture, as in the kernel */
 typedef unsigned long long u64;
+typedef u64 sector_t;
 
 #endif
