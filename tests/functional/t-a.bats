@@ -180,8 +180,11 @@ scsi_disk() {
 
 @test "A9 sync: only what there is" {
 	filter
-	for s in none top bitmap incremental nonsense ''; do
+	for s in nonsense fu fulls ''; do
 		refused "sync: ('$s' is none of full|the value is missing)" msg backup start j target="$T" sync=$s
+	done
+	for s in bitmap incremental; do
+		refused "sync=$s needs a bitmap" msg backup start j target="$T" sync=$s
 	done
 	refused 'sync is missing' msg backup start j target="$T" speed=1
 	unchanged
