@@ -25,7 +25,7 @@ devices() {
 	local i
 	# While the guest waits for its host, icount's time leaps.
 	echo 0 > /proc/sys/kernel/hung_task_timeout_secs
-	modprobe -a dm-mod dm-snapshot dm-delay
+	modprobe -a dm-mod dm-snapshot dm-delay libcrc32c
 	modprobe brd rd_nr="$1" rd_size=$((SIZE_MB * 1024)) max_part=1
 	insmod "$build/dm_backup.ko"
 	cp /usr/bin/fio /dev/shm/
