@@ -480,3 +480,37 @@ expect() { # SYNC BITMAP MODE
 	dmsetup create f --readonly --table "0 $SECTORS backup $S"
 	refused 'the filter is read-only' msg bitmap add b
 }
+
+@test "16 TiB: an incremental of what little was written takes seconds, and 2 MiB a TiB" {
+	local d loops=() size=$((16 << 40))
+	SECTORS=$((size / 512))
+	for d in s t; do
+		truncate -s 16T /dev/shm/big-$d
+		loops+=("$(losetup -f --show /dev/shm/big-$d)")
+	done
+	make_filter f "${loops[0]}"
+	began=$SECONDS
+	msg bitmap add b
+	[ "$(vmalloced bk_bits_alloc)" -le $((32 * 1048576 + 65536)) ]
+	for d in 0 65536 $((10 << 30)) $((size / 2)) $((size / 2 + 1048576)) $((size - 131072)) $((size - 512)); do
+		w 0x5a $d 512
+	done
+	has b 7
+	msg backup start j target="${loops[1]}" sync=incremental bitmap=b auto_dismiss=0
+	finished j 60
+	[ "$(job total j)" = $((7 * 128)) ]
+	has b 0
+	echo "# 16 TiB: $((SECONDS - began)) s" >&3
+	((SECONDS - began < 45))
+	for d in 0 65536 $((10 << 30)) $((size / 2)) $((size / 2 + 1048576)) $((size - 131072)) $((size - 512)); do
+		is 0x5a $d 512 "${loops[1]}"
+	done
+	fio --name=w --filename=$F --direct=1 --ioengine=libaio --iodepth=8 --rw=randwrite --bs=4k --io_size=4M --size=1T --output=/dev/null
+	[ "$(count b)" -gt 900 ]
+	[ "$(vmalloced bk_bits_alloc)" -le $((32 * 1048576 + 65536)) ]
+	dmsetup remove f
+	losetup -d "${loops[@]}"
+	rm /dev/shm/big-?
+}
+# vmalloced FUNCTION: bytes that the module has from it
+vmalloced() { awk -v fn="$1" '$0 ~ fn && /dm_backup/ { n += $2 } END { print n + 0 }' /proc/vmallocinfo; }

@@ -38,6 +38,7 @@ static struct {
 	unsigned int discards;
 	unsigned int pace;		/* us a thread rests after a write, at most */
 	uint64_t seed;
+	const char *bitmap;		/* NULL: full backups */
 	bool naive;			/* copy without a backup: must fail */
 	const char *job_options[16];	/* tried in turn */
 	unsigned int nr_job_options;
@@ -261,15 +262,55 @@ static void job_state(char *state, size_t size, char *line, size_t line_size)
 		 p ? p + 6 : "");
 }
 
-static bool backup(const char *options, uint64_t *after, uint64_t *before)
+/* What is copied: all, or with a bitmap what has changed since the last round. */
+static const char *sync_words(unsigned int round)
+{
+	static char words[128];
+
+	if (!opt.bitmap)
+		return "sync=full";
+	snprintf(words, sizeof(words), round ?
+		 "sync=incremental bitmap=%s" :
+		 "sync=full bitmap=%s bitmap_mode=on_success", opt.bitmap);
+	return words;
+}
+
+/*
+ * A job that is cancelled half-way, and leaves the destination as it may: what it
+ * did not copy, and what is written meanwhile, the next one has to.
+ */
+static void backup_cancelled(unsigned int round)
+{
+	static const char *const modes[] = { "on_success", "always", "never" };
+	char line[2048], state[32];
+
+	if (run(line, sizeof(line),
+		"dmsetup message %s 0 backup start torture target=%s sync=bitmap bitmap=%s bitmap_mode=%s auto_dismiss=0 auto_finalize=0 max_chunk=128 speed=4194304 2>&1",
+		opt.filter, opt.dest, opt.bitmap, modes[round % 3]))
+		die("%s", line);
+	usleep(20000 * (round % 8));
+	run(line, sizeof(line), "dmsetup message %s 0 job cancel torture%s 2>&1",
+	    opt.filter, round % 5 == 4 ? " force" : "");
+	do {
+		job_state(state, sizeof(state), line, sizeof(line));
+		usleep(10000);
+	} while (strcmp(state, "concluded"));
+	run(line, sizeof(line), "dmsetup message %s 0 job dismiss torture 2>&1",
+	    opt.filter);
+}
+
+static bool backup(unsigned int round, const char *options, uint64_t *after,
+		   uint64_t *before)
 {
 	char line[2048], state[32];
 	int r;
 
+	if (opt.bitmap && round)
+		backup_cancelled(round);
 	*after = now_ns();
 	r = run(line, sizeof(line),
-		"dmsetup message %s 0 backup start torture target=%s sync=full auto_dismiss=0 %s 2>&1",
-		opt.filter, opt.dest, options);
+		"dmsetup message %s 0 backup start torture target=%s %s auto_dismiss=0 %s 2>&1",
+		opt.filter, opt.dest, sync_words(round), options);
 	if (r)
 		return report(false, "start: %s", line);
 	do {
@@ -331,7 +372,7 @@ static bool round_once(unsigned int round, uint64_t sectors)
 	if (opt.naive)
 		ok = copy_naively(sectors, &after, &before);
 	else
-		ok = backup(options, &after, &before);
+		ok = backup(round, options, &after, &before);
 	if (ok) {
 		dest = open(opt.dest, O_RDONLY | O_DIRECT);
 		if (dest < 0)
@@ -360,6 +401,7 @@ static void usage(void)
 	fprintf(stderr,
 		"torture --filter NAME --dest DEVICE [--seconds N] [--threads N] [--seed N]\n"
 		"        [--zeroes N] [--discards N] (of 1000) [--pace US] [--naive]\n"
+		"        [--bitmap NAME] (incremental backups by it)\n"
 		"        [--job OPTIONS]... (tried in turn)\n");
 	exit(2);
 }
@@ -376,6 +418,7 @@ static void parse(int argc, char **argv)
 		{ "discards", required_argument, NULL, 'D' },
 		{ "pace", required_argument, NULL, 'p' },
 		{ "job", required_argument, NULL, 'j' },
+		{ "bitmap", required_argument, NULL, 'b' },
 		{ "naive", no_argument, NULL, 'n' },
 		{ }
 	};
@@ -392,6 +435,7 @@ static void parse(int argc, char **argv)
 		case 'z': opt.zeroes = atoi(optarg); break;
 		case 'D': opt.discards = atoi(optarg); break;
 		case 'p': opt.pace = atoi(optarg); break;
+		case 'b': opt.bitmap = optarg; break;
 		case 'n': opt.naive = true; break;
 		case 'j':
 			if (opt.nr_job_options < 16)
