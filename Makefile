@@ -91,9 +91,9 @@ build/suspend-loop: tests/functional/suspend-loop.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -o $@ $< -ldevmapper
 
-build/dm-quick: tests/functional/dm-quick.c
+build/quick: tests/functional/quick.c
 	@mkdir -p build
-	$(CC) $(CFLAGS) $(warnings) -static -o $@ $<
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
 
 # What functional tests fill origin and destination with: sectors that are all
 # different, and bytes 0xff. 16 MiB each; slow to make in an emulated machine.
@@ -107,7 +107,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/dm-quick build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/quick build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps

@@ -57,25 +57,24 @@ prefill() {
 # w BYTE OFFSET LENGTH [DEV]: write a repeated byte; K and M are understood.
 w() {
 	local at len
-	at=$(bytes "$2") len=$(bytes "$3")
-	head -c "$len" /dev/zero | tr '\0' "\\$(printf %o "$(($1))")" |
-		dd of="${4:-$F}" bs="$len" iflag=fullblock seek="$at" oflag=direct,seek_bytes conv=notrunc status=none
+	bytes at "$2" && bytes len "$3"
+	quick write "${4:-$F}" "$1" "$at" "$len"
 }
 
+# bytes VARIABLE SIZE
 bytes() {
-	case $1 in
-	*K) echo $((${1%K} * 1024)) ;;
-	*M) echo $((${1%M} * 1048576)) ;;
-	*) echo "$1" ;;
+	case $2 in
+	*K) printf -v "$1" %d $((${2%K} * 1024)) ;;
+	*M) printf -v "$1" %d $((${2%M} * 1048576)) ;;
+	*) printf -v "$1" %d "$2" ;;
 	esac
 }
 
 # is BYTE OFFSET LENGTH DEV: does the device hold a repeated byte there?
 is() {
 	local at len
-	at=$(bytes "$2") len=$(bytes "$3")
-	[[ $(dd if="$4" bs="$len" skip="$at" count=1 iflag=direct,skip_bytes,fullblock status=none |
-		tr -d "\\$(printf %o "$(($1))")" | wc -c) == 0 ]]
+	bytes at "$2" && bytes len "$3"
+	quick holds "$4" "$1" "$at" "$len"
 }
 
 # snap NAME [DEV]: keep a copy of a device's contents.
@@ -118,7 +117,8 @@ unhang() { dmsetup resume "$1"; }
 # broken NAME DEV OFFSET LENGTH: a device with a bad area
 broken() {
 	local at len all
-	at=$(($(bytes "$3") / 512)) len=$(($(bytes "$4") / 512)) all=$(blockdev --getsz "$2")
+	bytes at "$3" && bytes len "$4"
+	at=$((at / 512)) len=$((len / 512)) all=$(sectors_of "$2")
 	{
 		[[ $at == 0 ]] || echo "0 $at linear $2 0"
 		echo "$at $len error"
@@ -184,7 +184,7 @@ module_idle() {
 
 # --- jobs ---------------------------------------------------------------------
 
-msg() { dm-quick message "${FILTER:-f}" "$@"; }
+msg() { quick message "${FILTER:-f}" "$@"; }
 # start ID [OPTION...]: a full backup of F to $TARGET, or T
 start() {
 	local id=$1
@@ -270,7 +270,7 @@ wait_for() { # SECONDS COMMAND...
 			echo "not within ${t}s: $*"
 			return 1
 		fi
-		sleep 0.05
+		quick sleep 50
 	done
 }
 state_is() { [[ $(state "$1" 2>/dev/null) == "$2" ]]; }
@@ -284,7 +284,7 @@ finished() {
 # status WORD: mode, staged, budget, held, longest (ms), or a counter's name
 status() {
 	local f
-	read -r -a f <<< "$(dm-quick status "${FILTER:-f}")"
+	read -r -a f <<< "$(quick status "${FILTER:-f}")"
 	case $1 in
 	mode) echo "${f[4]}" ;;
 	staged) echo "${f[5]%/*}" ;;
