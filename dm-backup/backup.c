@@ -56,6 +56,7 @@ enum bk_flush {
  * @bitmap:	NULL, or the name of the bitmap it works with
  * @bitmap_mode: enum bk_bitmap_mode
  * @allocated:	NULL, or the name of the bitmap that sync=top goes by
+ * @tag:	NULL, or what the bitmap is to remember on success
  * @cluster:	sectors; 0: the default, or what the destination prefers
  * @max_chunk:	sectors of one background copy
  * @max_workers: background copies at a time
@@ -72,6 +73,7 @@ struct bk_backup_params {
 	const char *bitmap;
 	u64 bitmap_mode;
 	const char *allocated;
+	const char *tag;
 	u64 cluster;
 	u64 max_chunk;
 	u64 max_workers;
@@ -93,7 +95,8 @@ struct bk_backup_params {
  * @deferred:	waits for the origin's resume
  * @pit:	its point in time, until @released
  * @bitmap:	its bitmap, claimed, until that has been let go of
- * @allocated:	what sync=top is limited to, or NULL; a reference
+ * @allocated:	what sync=top is limited to, or NULL; claimed, so that its bits
+ *		are those that are published
  * @uncopied:	@bitmap's successor has been told what was not copied
  * @flush:	enum bk_flush
  * @bitmap_by:	jiffies until which a failed job waits for its flush
@@ -111,7 +114,7 @@ struct bk_backup {
 	struct bk_deferred deferred;
 	struct bk_pit *pit;
 	struct bk_bitmap *bitmap;
-	struct bk_bits *allocated;
+	struct bk_bitmap *allocated;
 	bool uncopied;
 	enum bk_flush flush;
 	unsigned long bitmap_by;
@@ -159,6 +162,7 @@ static const struct bk_option bk_backup_options[] = {
 	{ "bitmap_mode", BK_OPT_WORD, BK_FIELD(bitmap_mode),
 	  .words = bk_bitmap_mode_names },
 	{ "allocated", BK_OPT_STRING, BK_FIELD(allocated) },
+	{ "tag", BK_OPT_STRING, BK_FIELD(tag) },
 	{ "cluster", BK_OPT_POWER2, BK_FIELD(cluster),
 	  .min = BK_CLUSTER_MIN, .max = BK_CLUSTER_MAX },
 	{ "max_chunk", BK_OPT_NUMBER, BK_FIELD(max_chunk),
@@ -384,7 +388,7 @@ static struct bk_bits *bk_backup_only(struct bk_backup *b)
 	case BK_SYNC_INCREMENTAL:
 		return b->bitmap->bits;
 	case BK_SYNC_TOP:
-		return b->allocated;
+		return b->allocated ? b->allocated->bits : NULL;
 	default:
 		return NULL;
 	}
@@ -599,22 +603,26 @@ static int bk_backup_end_bitmap(struct bk_backup *b, bool hurry)
 	bool drop = !b->job.err && b->params.bitmap_mode != BK_MODE_NEVER;
 	int r;
 
-	if (!b->bitmap)
+	if (!b->bitmap && !b->allocated)
 		return 0;
-	if (b->job.err && b->params.bitmap_mode == BK_MODE_ALWAYS) {
+	if (b->bitmap && b->job.err && b->params.bitmap_mode == BK_MODE_ALWAYS) {
 		r = bk_backup_keep_uncopied(b, hurry);
 		if (r == -EINPROGRESS)
 			return r;
 		drop = !r;
 	}
 	mutex_lock(&b->job.origin->lock);
-	if (drop)
-		bk_bitmap_abdicate(b->bitmap);
-	else
+	if (b->bitmap && drop)
+		bk_bitmap_abdicate(b->bitmap, b->params.tag);
+	else if (b->bitmap)
 		bk_bitmap_reclaim(b->bitmap);
-	bk_bitmap_release(b->bitmap);
+	if (b->bitmap)
+		bk_bitmap_release(b->bitmap);
+	if (b->allocated && b->allocated != b->bitmap)
+		bk_bitmap_release(b->allocated);
 	mutex_unlock(&b->job.origin->lock);
 	b->bitmap = NULL;
+	b->allocated = NULL;
 	return 0;
 }
 
@@ -681,9 +689,9 @@ static void bk_backup_free(struct bk_job *job)
 {
 	struct bk_backup *b = bk_backup_of(job);
 
-	bk_bits_put(b->allocated);
 	kfree(b->params.target);
 	kfree(b->params.bitmap);
+	kfree(b->params.tag);
 	kfree(b);
 }
 
@@ -743,6 +751,8 @@ static const char *bk_backup_objection(const struct bk_backup_params *p)
 {
 	if (p->allocated && p->sync != BK_SYNC_TOP)
 		return "allocated goes with sync=top only";
+	if (p->tag && (!p->bitmap || strlen(p->tag) >= BK_BITMAP_NAME_SIZE))
+		return "tag goes with a bitmap, and has at most 127 characters";
 	if (p->bitmap)
 		return bk_backup_matrix[p->sync][p->bitmap_mode];
 	if (p->sync == BK_SYNC_BITMAP)
@@ -822,10 +832,12 @@ struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
 	params.target = kstrdup(params.target, GFP_NOIO);
 	params.bitmap = kstrdup(params.bitmap, GFP_NOIO);
 	params.allocated = NULL;
+	params.tag = kstrdup(params.tag, GFP_NOIO);
 	if (!b || !params.target || (bitmap && !params.bitmap)) {
 		kfree(b);
 		kfree(params.target);
 		kfree(params.bitmap);
+		kfree(params.tag);
 		strscpy(error, "out of memory", size);
 		return ERR_PTR(-ENOMEM);
 	}
@@ -837,8 +849,8 @@ struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
 		b->bitmap = bitmap;
 	}
 	if (allocated) {
-		bk_bits_get(allocated->bits);
-		b->allocated = allocated->bits;
+		bk_bitmap_claim(allocated, id);
+		b->allocated = allocated;
 	}
 	INIT_WORK(&b->notify, bk_backup_notify);
 	INIT_LIST_HEAD(&b->deferred.list);

@@ -9,6 +9,7 @@
 
 #include <linux/ctype.h>
 #include <linux/log2.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 __printf(4, 5)
@@ -93,6 +94,8 @@ static int bk_bitmap_check_name(const char *name, char *error, size_t size)
 	size_t i, len = strlen(name);
 	bool ok = len && len < BK_BITMAP_NAME_SIZE;
 
+	/* Not what the parser takes out, and not what stands for none. */
+	ok = ok && strncmp(name, "token=", 6) && strcmp(name, "-");
 	for (i = 0; ok && i < len; i++)
 		ok = isascii(name[i]) && (isalnum(name[i]) ||
 					  strchr("#+-.:=@_", name[i]));
@@ -181,6 +184,14 @@ static int bk_bitmap_check_add(struct bk_origin *origin,
 			       struct bk_bitmap_change *c, char *error,
 			       size_t size)
 {
+	struct bk_bitmap *bitmap;
+	unsigned int nr = 0;
+
+	list_for_each_entry(bitmap, &origin->bitmaps, list)
+		nr++;
+	if (nr >= BK_BITMAPS_MAX)
+		return bk_bitmap_refuse(error, size, -ENOSPC,
+					"there are %d bitmaps already", nr);
 	if (bk_bitmap_find(origin, c->name))
 		return bk_bitmap_refuse(error, size, -EEXIST,
 					"bitmap '%.64s' exists already",
@@ -355,13 +366,14 @@ size_t bk_bitmap_status(struct bk_bitmap *bitmap, char *buf, size_t size)
 size_t bk_bitmap_show(struct bk_bitmap *bitmap, char *buf, size_t size)
 {
 	return scnprintf(buf, size,
-			 "name=%s granularity=%llu dirty=%llu total=%llu recording=%d persistent=0 busy=%s successor=%llu inconsistent=%d cause=%s",
+			 "name=%s granularity=%llu dirty=%llu total=%llu recording=%d persistent=0 busy=%s successor=%llu tag=%s inconsistent=%d cause=%s",
 			 bitmap->name, 1ULL << bitmap->bits->shift,
 			 bk_bits_dirty(bitmap->bits),
 			 bk_bits_total(bitmap->bits), bitmap->recording,
 			 bitmap->busy[0] ? bitmap->busy : "-",
 			 bitmap->started && bitmap->next ?
 			 bk_bits_dirty(bitmap->next) : 0,
+			 bitmap->tag[0] ? bitmap->tag : "-",
 			 !!bitmap->why[0], bitmap->why);
 }
 
@@ -427,11 +439,14 @@ static void bk_bitmap_promote(struct bk_bitmap *bitmap)
  * bk_bitmap_abdicate - what the bitmap had is taken care of
  * @bitmap:	the bitmap, in use, its job's cut made and drained; the filter's
  *		lock is held
+ * @tag:	where it is taken care of: NULL, or what the job was told
  */
-void bk_bitmap_abdicate(struct bk_bitmap *bitmap)
+void bk_bitmap_abdicate(struct bk_bitmap *bitmap, const char *tag)
 {
-	if (bitmap->started)
-		bk_bitmap_promote(bitmap);
+	if (!bitmap->started)
+		return;
+	strscpy(bitmap->tag, tag ?: "", sizeof(bitmap->tag));
+	bk_bitmap_promote(bitmap);
 }
 
 /**
@@ -488,10 +503,12 @@ static struct bk_bits *bk_bits_resized(const struct bk_bits *bits, sector_t len)
 	next = bk_bits_alloc(len, bits->shift, false, &err);
 	if (!next)
 		return NULL;
-	while (bk_bits_next(bits, end, &start, &end) && start < len)
+	while (bk_bits_next(bits, end, &start, &end) && start < len) {
 		bk_bits_set(next, start >> next->shift,
 			    min_t(unsigned long, next->nr,
 				  ((end - 1) >> next->shift) + 1));
+		cond_resched();
+	}
 	if (len > bits->len)
 		bk_bits_set(next, bits->len >> next->shift, next->nr);
 	return next;

@@ -48,6 +48,9 @@
 
 #define BK_BITMAP_NAME_SIZE	128
 
+/* Each is looked at for each write. */
+#define BK_BITMAPS_MAX		1024
+
 /* Granules, in sectors: 512 bytes to 2 GiB. */
 #define BK_GRANULARITY_MIN	1
 #define BK_GRANULARITY_MAX	BIT(22)
@@ -62,6 +65,8 @@
  * @recording:	writes are recorded
  * @started:	the job's cut has been made: writes go to @next
  * @busy:	id of the job that uses it, or empty
+ * @tag:	what the job was told that last took its bits, or empty: a note
+ *		of its user's about where they went
  * @why:	why it is inconsistent, or empty
  */
 struct bk_bitmap {
@@ -72,6 +77,7 @@ struct bk_bitmap {
 	bool recording;
 	bool started;
 	char busy[BK_BITMAP_NAME_SIZE];
+	char tag[BK_BITMAP_NAME_SIZE];
 	char why[BK_ERROR_LEN];
 };
 
@@ -123,7 +129,7 @@ void bk_bitmap_claim(struct bk_bitmap *bitmap, const char *job);
 int bk_bitmap_prepare(struct bk_bitmap *bitmap);
 void bk_bitmap_install(struct bk_bitmap *bitmap, struct bk_cfg *cfg);
 void bk_bitmap_started(struct bk_bitmap *bitmap);
-void bk_bitmap_abdicate(struct bk_bitmap *bitmap);
+void bk_bitmap_abdicate(struct bk_bitmap *bitmap, const char *tag);
 void bk_bitmap_reclaim(struct bk_bitmap *bitmap);
 void bk_bitmap_release(struct bk_bitmap *bitmap);
 

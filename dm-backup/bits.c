@@ -32,7 +32,7 @@ struct bk_bits *bk_bits_alloc(sector_t len, unsigned int shift, bool set,
 	size_t size;
 
 	*error = -EFBIG;
-	if (nr > (u64)BK_BITS_MAX_BYTES * BITS_PER_BYTE)
+	if (nr > (u64)BK_BITS_MAX_BYTES * BITS_PER_BYTE || nr > ULONG_MAX / 2)
 		return NULL;
 	*error = -ENOMEM;
 	bits = kzalloc(sizeof(*bits), GFP_KERNEL);
@@ -43,7 +43,9 @@ struct bk_bits *bk_bits_alloc(sector_t len, unsigned int shift, bool set,
 	bits->shift = shift;
 	bits->nr = nr;
 	size = BITS_TO_LONGS(nr) * sizeof(long);
-	bits->words = __vmalloc(size, GFP_KERNEL | __GFP_NOWARN | __GFP_ZERO);
+	/* Rather none than to look for memory for ever: somebody waits. */
+	bits->words = __vmalloc(size, GFP_KERNEL | __GFP_NOWARN | __GFP_ZERO |
+				__GFP_RETRY_MAYFAIL);
 	if (!bits->words) {
 		kfree(bits);
 		return NULL;
@@ -143,6 +145,41 @@ void bk_bits_or_range(struct bk_bits *dst, const struct bk_bits *src,
 		bk_bits_mark(dst, start, min(end, to));
 		cond_resched();
 	}
+}
+
+/* The same for all, granules being the same: without looking for runs. */
+static void bk_bits_or_words(struct bk_bits *dst, const struct bk_bits *src)
+{
+	unsigned long i, nr = BITS_TO_LONGS(src->nr);
+	long added = 0;
+
+	for (i = 0; i < nr; i++) {
+		unsigned long word = READ_ONCE(src->words[i]);
+		unsigned long *to = &dst->words[i];
+
+		if (word & ~READ_ONCE(*to))
+			added += hweight_long(word &
+				~atomic_long_fetch_or(word, (atomic_long_t *)to));
+		if (!(i % 4096))
+			cond_resched();
+	}
+	if (added)
+		atomic_long_add(added, &dst->dirty);
+}
+
+/**
+ * bk_bits_or - set all that is set elsewhere
+ * @dst:	the bits
+ * @src:	of a device of the same length; its granules may be others
+ *
+ * Context: process; takes as long as there is to look through.
+ */
+void bk_bits_or(struct bk_bits *dst, const struct bk_bits *src)
+{
+	if (dst->shift == src->shift)
+		bk_bits_or_words(dst, src);
+	else
+		bk_bits_or_range(dst, src, 0, src->len);
 }
 
 /* A word as bytes, least significant bit first. */

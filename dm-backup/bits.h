@@ -25,6 +25,7 @@
 #ifndef BK_BITS_H
 #define BK_BITS_H
 
+#include <linux/cache.h>
 #include <linux/kref.h>
 
 #include "map.h"
@@ -35,16 +36,18 @@
  * @len:	of the device, sectors
  * @shift:	log2 of sectors per granule
  * @nr:		granules
- * @dirty:	of them are set
  * @words:	the bits
+ * @dirty:	granules that are set
  */
 struct bk_bits {
 	struct kref ref;
 	sector_t len;
 	unsigned int shift;
 	unsigned long nr;
-	atomic_long_t dirty;
 	unsigned long *words;
+
+	/* written by who sets a bit; the others are read by every writer */
+	atomic_long_t dirty ____cacheline_aligned_in_smp;
 };
 
 struct bk_bits *bk_bits_alloc(sector_t len, unsigned int shift, bool set,
@@ -57,6 +60,7 @@ static inline void bk_bits_get(struct bk_bits *bits)
 }
 
 void bk_bits_set(struct bk_bits *bits, unsigned long first, unsigned long end);
+void bk_bits_or(struct bk_bits *dst, const struct bk_bits *src);
 void bk_bits_or_range(struct bk_bits *dst, const struct bk_bits *src,
 		      sector_t from, sector_t to);
 bool bk_bits_next(const struct bk_bits *bits, sector_t from, sector_t *start,
@@ -82,12 +86,6 @@ static __always_inline void bk_bits_mark(struct bk_bits *bits, sector_t start,
 		   READ_ONCE(bits->words[BIT_WORD(first)]) & BIT_MASK(first)))
 		return;
 	bk_bits_set(bits, first, last + 1);
-}
-
-/* Set all that is set elsewhere. */
-static inline void bk_bits_or(struct bk_bits *dst, const struct bk_bits *src)
-{
-	bk_bits_or_range(dst, src, 0, src->len);
 }
 
 /* Sectors that the granules which are set stand for. */

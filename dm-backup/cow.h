@@ -31,7 +31,8 @@
  *   again, which is safe as no write went.
  *
  *   A point in time copies nothing before its cut's old epoch has drained:
- *   those writes are inside it.
+ *   those writes are inside it. If it is limited to a bitmap, all clusters are
+ *   needed until then; what is outside becomes (0,0) before anything is claimed.
  *
  * Ordering
  *   pending may be read without a lock, only to skip. The buffer is filled, then

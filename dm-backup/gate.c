@@ -215,14 +215,15 @@ enum bk_enter bk_gate_enter_slow(struct bk_gate *gate, struct bio *bio,
  * @gate:	the gate
  * @timeout:	in jiffies
  *
- * Context: process, sleeps; not under cfg_lock of another cut's participant.
- * Return: whether it has drained.
+ * Context: process, sleeps, killably; not under cfg_lock of another cut's
+ * participant. Return: whether it has drained.
  */
 bool bk_gate_wait_drained(struct bk_gate *gate, unsigned long timeout)
 {
-	return wait_event_timeout(gate->drain_wait, !(READ_ONCE(gate->mode) &
-						      BK_GATE_DRAINING),
-				  timeout);
+	return wait_event_killable_timeout(gate->drain_wait,
+					   !(READ_ONCE(gate->mode) &
+					     BK_GATE_DRAINING),
+					   timeout) > 0;
 }
 
 static void bk_gate_set(struct bk_gate *gate, unsigned int mode)

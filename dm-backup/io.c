@@ -466,7 +466,7 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 	rcu_read_lock();
 	cfg = bk_gate_cfg(gate, pb);
 	if (likely(cfg)) {
-		if (unlikely(bio_op(bio) != REQ_OP_WRITE))
+		if (unlikely(bio_op(bio) != REQ_OP_WRITE && cfg->nr_pits))
 			skip = bk_io_cut(in, cfg, bio);
 		pending = bk_io_is_pending(cfg, bio);
 		if (likely(!pending))

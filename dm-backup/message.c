@@ -372,10 +372,18 @@ static int bk_msg_bitmap_merge(struct bk_msg *m)
 			err = bk_refuse(m, -EINVAL,
 					"bitmap '%.64s' is of a device of another length",
 					m->argv[i + 1]);
-	for (i = 0; i < nr && !err; i++)
-		bk_bits_or(dst->bits, src[i]);
+	if (!err)
+		bk_bitmap_claim(dst, "merge");
 	mutex_unlock(&m->origin->lock);
 
+	/* This may take a while, and others want the lock. */
+	for (i = 0; i < nr && !err; i++)
+		bk_bits_or(dst->bits, src[i]);
+	if (!err) {
+		mutex_lock(&m->origin->lock);
+		bk_bitmap_release(dst);
+		mutex_unlock(&m->origin->lock);
+	}
 	for (i = 0; i < n; i++)
 		bk_bits_put(src[i]);
 	kfree(src);
@@ -385,7 +393,7 @@ static int bk_msg_bitmap_merge(struct bk_msg *m)
 /* "<from> <next>", then "<start> <length>" a line; next == the end: all told. */
 static int bk_msg_bitmap_ranges(struct bk_msg *m)
 {
-	unsigned int size = min_t(unsigned int, m->maxlen, BK_RANGES_SIZE);
+	unsigned int size = BK_RANGES_SIZE;
 	sector_t start, end;
 	struct bk_bits *bits;
 	u64 from = 0;
@@ -399,6 +407,13 @@ static int bk_msg_bitmap_ranges(struct bk_msg *m)
 	bits = bk_msg_any_bits(m, m->argv[0]);
 	if (!bits)
 		return -ENOENT;
+	if (m->maxlen < BK_RANGES_SIZE) {
+		/* To dm a full buffer is one that is too small: it is sent again. */
+		memset(m->result, ' ', m->maxlen - 1);
+		m->result[m->maxlen - 1] = '\0';
+		bk_bits_put(bits);
+		return 1;
+	}
 	list = kmalloc(size, GFP_NOIO);
 	if (!list) {
 		bk_bits_put(bits);
@@ -436,8 +451,7 @@ static int bk_msg_range(struct bk_msg *m, const char *word, u64 len, u64 *start,
 {
 	char copy[48], *plus;
 
-	strscpy(copy, word, sizeof(copy));
-	plus = strchr(copy, '+');
+	plus = strscpy(copy, word, sizeof(copy)) < 0 ? NULL : strchr(copy, '+');
 	if (plus)
 		*plus++ = '\0';
 	if (!plus || !isdigit(copy[0]) || !isdigit(plus[0]) ||

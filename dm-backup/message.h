@@ -8,8 +8,8 @@
  * token= the message carried if it carried one.
  *
  * Context: inside dm's SRCU section, under memalloc_noio; a handler waits for
- * BK_PREPARE_MS at most, and for as long again for a job it refused to be gone:
- * it holds up suspend and removal.
+ * BK_PREPARE_MS at most, and for as long again for a job it refused to be gone;
+ * a change of a bitmap for BK_DRAIN_MS: it holds up suspend and removal.
  */
 
 #ifndef BK_MESSAGE_H

@@ -302,6 +302,8 @@ void bk_op_unclaim(struct bk_op *op, blk_status_t fail)
 	spin_lock(&bucket->lock);
 	if (op->state == BK_OP_STAGED && !op->saved)
 		bk_map_set(pit->pending, op->first, op->first + op->nr);
+	/* pairs with smp_rmb() in bk_pit_next_uncopied() */
+	smp_mb__before_atomic();
 	bk_map_clear(pit->claimed, op->first, op->first + op->nr);
 	list_del_init(&op->bucket);
 	bk_holders_take(op, &holders);

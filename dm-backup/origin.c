@@ -217,15 +217,17 @@ void bk_origin_adopt(struct bk_instance *in)
 {
 	dev_t dev = in->dev->bdev->bd_dev;
 	struct bk_origin *origin = in->origin;
-	bool foreign = dev != origin->dev;
+	bool foreign = dev != origin->dev || in->foreign;
 
+	in->foreign = false;
 	if (in->ti->len == origin->len && !foreign)
 		return;
 	/* No cut is to install what was prepared before. */
 	mutex_lock(&bk_cut_mutex);
 	mutex_lock(&origin->lock);
-	origin->ops->reset(origin, foreign ?
-			   "the device has another origin now" :
+	origin->ops->reset(origin, dev != origin->dev ?
+			   "the device has another origin now" : foreign ?
+			   "the filter's table was replaced" :
 			   "the length of the device has changed", foreign);
 	if (in->ti->len != origin->len)
 		origin->ops->resized(origin, in->ti->len);
@@ -454,6 +456,24 @@ struct bk_origin *bk_origin_find(const char *name, size_t len)
 	return NULL;
 }
 
+/*
+ * Is another table than ours live in the device? The device is not suspended, ours
+ * was live once, and is not now: it is about to be destroyed.
+ */
+static bool bk_origin_is_bypassed(struct bk_origin *origin,
+				  struct bk_instance *in)
+{
+	struct bk_instance *other;
+	bool resumed = false, live;
+
+	list_for_each_entry(other, &origin->instances, list)
+		resumed |= READ_ONCE(other->resumed);
+	mutex_lock(&origin->live_lock);
+	live = origin->live;
+	mutex_unlock(&origin->live_lock);
+	return resumed && !live && !dm_suspended(in->ti);
+}
+
 /* May @in take its place beside the instances that are there? */
 static const char *bk_origin_mismatch(struct bk_origin *origin,
 				      struct bk_instance *in)
@@ -483,6 +503,7 @@ static int bk_origin_enter(struct bk_instance *in, struct bk_origin *spare,
 		*error = bk_origin_mismatch(origin, in);
 		if (*error)
 			return -EBUSY;
+		in->foreign = bk_origin_is_bypassed(origin, in);
 		bk_origin_get(origin);
 	} else if (spare) {
 		origin = spare;

@@ -65,6 +65,8 @@ struct bk_origin;
  * @cbw_timeout: feature "cbw_timeout": default for jobs, ms; 0 is none
  * @discard:	feature "discard", enum bk_discard
  * @resumed:	it has been live
+ * @foreign:	when it was made, a table that is not ours was live in the place of
+ *		one of ours
  * @suspending:	flush suspend under way: @suspend_by counts
  * @suspend_by:	jiffies by which no bio waits any more...
  * @suspend_ms:	...that has waited for so long
@@ -78,6 +80,7 @@ struct bk_instance {
 	unsigned int cbw_timeout;
 	unsigned int discard;
 	bool resumed;
+	bool foreign;
 	bool suspending;
 	unsigned long suspend_by;
 	unsigned int suspend_ms;

@@ -19,7 +19,8 @@ static unsigned long *bk_map_alloc(unsigned long bits, bool set)
 	size_t size = BITS_TO_LONGS(bits) * sizeof(long);
 	unsigned long *map;
 
-	map = __vmalloc(size, GFP_KERNEL | __GFP_NOWARN);
+	/* Rather none than to look for memory for ever: somebody waits. */
+	map = __vmalloc(size, GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL);
 	if (!map)
 		return NULL;
 	memset(map, set ? 0xff : 0, size);
@@ -277,16 +278,28 @@ static u64 bk_pit_sectors(struct bk_pit *pit, unsigned long first,
 	       ((sector_t)first << pit->shift);
 }
 
-/*
- * Keep pending what is in params.only, rounded out. Nobody has claimed
- * anything, and only we change pending: whole words are simply stored.
- * Returns how many sectors that is.
- */
-static u64 bk_pit_narrow(struct bk_pit *pit)
+/* Clusters are granules: what is not set is simply not pending. */
+static unsigned long bk_pit_narrow_words(struct bk_pit *pit)
 {
-	sector_t start, end = 0;
+	const unsigned long *only = pit->params.only->words;
+	unsigned long i, todo = 0, nr = BITS_TO_LONGS(pit->clusters);
+
+	for (i = 0; i < nr; i++) {
+		unsigned long word = pit->pending[i] & READ_ONCE(only[i]);
+
+		WRITE_ONCE(pit->pending[i], word);
+		todo += hweight_long(word);
+		if (!(i % 4096))
+			cond_resched();
+	}
+	return todo;
+}
+
+/* Of any granularity. */
+static unsigned long bk_pit_narrow_runs(struct bk_pit *pit)
+{
 	unsigned long done = 0, first, last, todo = 0;
-	u64 sectors = 0;
+	sector_t start, end = 0;
 
 	while (bk_bits_next(pit->params.only, end, &start, &end)) {
 		/* The last run's last cluster may be this one's first. */
@@ -294,16 +307,37 @@ static u64 bk_pit_narrow(struct bk_pit *pit)
 		last = bk_pit_cluster(pit, end - 1) + 1;
 		if (first > done)
 			bk_map_clear_alone(pit->pending, done, first);
-		if (last > first) {
+		if (last > first)
 			todo += last - first;
-			sectors += bk_pit_sectors(pit, first, last);
-		}
 		done = max(done, last);
 		cond_resched();
 	}
 	if (done < pit->clusters)
 		bk_map_clear_alone(pit->pending, done, pit->clusters);
+	return todo;
+}
+
+/*
+ * Keep pending what is in params.only, rounded out. Nobody has claimed
+ * anything, and only we change pending: whole words are simply stored.
+ * Returns how many sectors that is.
+ */
+static u64 bk_pit_narrow(struct bk_pit *pit)
+{
+	unsigned long last = pit->clusters - 1;
+	unsigned long todo;
+	u64 sectors;
+
+	if (pit->params.only->shift == pit->shift)
+		todo = bk_pit_narrow_words(pit);
+	else
+		todo = bk_pit_narrow_runs(pit);
 	atomic_long_set(&pit->todo, todo);
+
+	/* The last one may be shorter. */
+	sectors = (u64)todo << pit->shift;
+	if (pit->pending[BIT_WORD(last)] & BIT_MASK(last))
+		sectors -= ((u64)pit->clusters << pit->shift) - pit->len;
 	return sectors;
 }
 
@@ -314,8 +348,13 @@ static unsigned long bk_pit_next_uncopied(struct bk_pit *pit,
 	unsigned long word;
 
 	while (from < pit->clusters) {
-		word = READ_ONCE(pit->pending[BIT_WORD(from)]) |
-		       READ_ONCE(pit->claimed[BIT_WORD(from)]);
+		word = READ_ONCE(pit->claimed[BIT_WORD(from)]);
+		/*
+		 * Pairs with the barrier in bk_op_unclaim(): what was not saved
+		 * is pending before it is claimed no more.
+		 */
+		smp_rmb();
+		word |= READ_ONCE(pit->pending[BIT_WORD(from)]);
 		word &= BITMAP_FIRST_WORD_MASK(from);
 		from = round_down(from, BITS_PER_LONG);
 		if (word)

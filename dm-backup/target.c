@@ -32,6 +32,7 @@
 #include "origin.h"
 
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
@@ -215,7 +216,11 @@ static void bk_backup_dtr(struct dm_target *ti)
 
 static int bk_backup_preresume(struct dm_target *ti)
 {
+	unsigned int noio = memalloc_noio_save();
+
+	/* The device is suspended: reclaim that writes to it would not return. */
 	bk_origin_adopt(ti->private);
+	memalloc_noio_restore(noio);
 	return 0;
 }
 

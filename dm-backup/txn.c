@@ -526,8 +526,10 @@ static int bk_change_try(struct bk_origin *origin, struct bk_bitmap_change *c,
 {
 	int err;
 
-	if (mutex_lock_killable(&bk_cut_mutex))
+	if (mutex_lock_killable(&bk_cut_mutex)) {
+		strscpy(error, "interrupted", size);
 		return -EINTR;
+	}
 	mutex_lock(&origin->lock);
 	if (origin->dead) {
 		err = -ENODEV;
@@ -557,15 +559,14 @@ static int bk_change_try(struct bk_origin *origin, struct bk_bitmap_change *c,
  * @size:	of @error
  *
  * When it returns, what was in flight before has ended and is recorded, unless
- * the origin takes more than BK_DRAIN_MS for that: the change stands anyway.
+ * all of this takes more than BK_DRAIN_MS: the change stands anyway.
  *
- * Context: process, sleeps, a message's. Return: 0 or a negative errno.
+ * Context: process, sleeps for at most BK_DRAIN_MS, killably: a message's. Return: 0 or a negative errno.
  */
 int bk_txn_change(struct bk_origin *origin, struct bk_bitmap_change *c,
 		  char *error, size_t size)
 {
-	unsigned long wait = msecs_to_jiffies(BK_DRAIN_MS);
-	unsigned long end = jiffies + wait;
+	unsigned long end = jiffies + msecs_to_jiffies(BK_DRAIN_MS);
 	int err;
 
 	err = bk_bitmap_change_prepare(origin, c, error, size);
@@ -583,6 +584,7 @@ int bk_txn_change(struct bk_origin *origin, struct bk_bitmap_change *c,
 	}
 	bk_bitmap_change_clean(c, !err);
 	if (!err)
-		bk_gate_wait_drained(&origin->gate, wait);
+		bk_gate_wait_drained(&origin->gate,
+				     max_t(long, end - jiffies, 1));
 	return err;
 }

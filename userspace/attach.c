@@ -471,7 +471,7 @@ static int check_bitmaps(const struct device *d, bool force)
 	if (!force && !r && n) {
 		say("%s: has bitmaps that would be lost: %s%s", d->arg,
 		    list[0].name, n > 1 ? " and others" : "");
-		hint("give --force to detach all the same; the next backup will have to be a full one");
+		hint("give --force to do it all the same; the next backup will have to be a full one");
 		r = EX_REFUSED;
 	}
 	free(list);
@@ -555,7 +555,9 @@ int cmd_close(int argc, char **argv, const struct options *o)
 		say("%s: is in use", d.arg);
 		return EX_REFUSED;
 	}
-	r = end_jobs(&d, o->force);
+	r = check_bitmaps(&d, o->force);
+	if (!r)
+		r = end_jobs(&d, o->force);
 	if (r)
 		return r;
 	r = dm_remove(d.dm.name);

@@ -11,6 +11,7 @@
 #include "job.h"
 #include "report.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,7 +127,10 @@ enum level {
 
 struct plan {
 	enum level level;
-	const char *bitmap;
+	bool automatic;		/* by --level auto */
+	char bitmap[BITMAP_NAME_SIZE];
+	char tag[BITMAP_NAME_SIZE];	/* of the target */
+	bool known;		/* the bitmap goes with the target */
 	bool remove;		/* first: it is of no use */
 	bool add;		/* a new one */
 };
@@ -142,14 +146,12 @@ static int plan_of_options(const struct options *o, struct plan *p)
 
 	memset(p, 0, sizeof(*p));
 	p->level = o->bitmap ? LEVEL_FULL : LEVEL_PLAIN;
-	p->bitmap = o->bitmap ? o->bitmap : "dmbackup";
 	if (o->incremental) {
 		if (o->level || o->bitmap) {
 			say("--incremental NAME is --level incremental --bitmap NAME: give one of the two");
 			return EX_USAGE_;
 		}
 		p->level = LEVEL_INCREMENTAL;
-		p->bitmap = o->incremental;
 	}
 	if (o->level) {
 		for (p->level = LEVEL_FULL; p->level <= LEVEL_AUTO; p->level++)
@@ -161,11 +163,38 @@ static int plan_of_options(const struct options *o, struct plan *p)
 			return EX_USAGE_;
 		}
 	}
-	return is_word("--bitmap", p->bitmap) ? EX_OK : EX_USAGE_;
+	p->automatic = p->level == LEVEL_AUTO;
+	return EX_OK;
+}
+
+/*
+ * The target's tag, by which a bitmap remembers where its last backup went, and
+ * the bitmap: one for each target, if none is named.
+ */
+static int plan_target(const struct options *o, const struct device *to,
+		       struct plan *p)
+{
+	const char *name = o->incremental ? o->incremental : o->bitmap;
+	char number[32], *c;
+
+	snprintf(number, sizeof(number), "%u:%u", to->major, to->minor);
+	snprintf(p->tag, sizeof(p->tag), "%.127s",
+		 to->is_dm && to->dm.uuid[0] ? to->dm.uuid : number);
+	if (name && strlen(name) < sizeof(p->bitmap))
+		snprintf(p->bitmap, sizeof(p->bitmap), "%s", name);
+	else if (!name)
+		snprintf(p->bitmap, sizeof(p->bitmap), "to-%.100s",
+			 to->is_dm ? to->dm.name : number);
+	for (c = p->bitmap; !name && *c; c++)
+		if (!strchr("#+-.:=@_", *c) && !isalnum((unsigned char)*c))
+			*c = '_';
+	return is_word("--bitmap", p->bitmap) && is_word("target", p->tag) ?
+	       EX_OK : EX_USAGE_;
 }
 
 /* Why an incremental backup can't be made; NULL if it can. */
-static const char *unusable(const struct bitmap *b, bool found)
+static const char *unusable(const struct bitmap *b, bool found,
+			    const struct plan *p)
 {
 	static char why[256];
 
@@ -175,7 +204,11 @@ static const char *unusable(const struct bitmap *b, bool found)
 		snprintf(why, sizeof(why), "it is inconsistent: %s", b->cause);
 		return why;
 	}
-	return b->recording ? NULL : "it is disabled: writes were not recorded";
+	if (!b->recording)
+		return "it is disabled: writes were not recorded";
+	if (b->tag[0] && strcmp(b->tag, p->tag))
+		return "its last backup went to another target";
+	return NULL;
 }
 
 /* Settles the level. */
@@ -193,7 +226,8 @@ static int plan_settle(const struct device *d, struct plan *p)
 	if (r)
 		return r;
 	found = bitmap_find(list, n, p->bitmap, &b);
-	why = unusable(&b, found);
+	why = unusable(&b, found, p);
+	p->known = found && !strcmp(b.tag, p->tag);
 	if (p->level == LEVEL_AUTO) {
 		p->level = why ? LEVEL_FULL : LEVEL_INCREMENTAL;
 		if (why)
@@ -201,8 +235,8 @@ static int plan_settle(const struct device *d, struct plan *p)
 			    d->arg, p->bitmap, why);
 	}
 	if (p->level == LEVEL_FULL) {
-		p->add = why;
-		p->remove = why && found;
+		p->remove = found && (b.inconsistent || !b.recording);
+		p->add = !found || p->remove;
 	} else if (why) {
 		say("%s: a full backup is needed: bitmap '%s': %s", d->arg,
 		    p->bitmap, why);
@@ -228,10 +262,11 @@ static char *plan_words(const struct plan *p)
 {
 	switch (p->level) {
 	case LEVEL_FULL:
-		return xasprintf("sync=full bitmap=%s bitmap_mode=on_success",
-				 p->bitmap);
+		return xasprintf("sync=full bitmap=%s bitmap_mode=on_success tag=%s",
+				 p->bitmap, p->tag);
 	case LEVEL_INCREMENTAL:
-		return xasprintf("sync=incremental bitmap=%s", p->bitmap);
+		return xasprintf("sync=incremental bitmap=%s tag=%s", p->bitmap,
+				 p->tag);
 	case LEVEL_DIFFERENTIAL:
 		return xasprintf("sync=bitmap bitmap=%s bitmap_mode=never",
 				 p->bitmap);
@@ -242,21 +277,31 @@ static char *plan_words(const struct plan *p)
 
 /*------------------------------------------------------------------*/
 
-static int check_target(const struct device *d, struct device *to,
+/* May the target be written, so far as can be told before it is? */
+static int check_target(const struct device *d, const struct device *to,
 			const struct plan *p, const struct options *o)
 {
-	int r = device_find(o->to, to);
+	bool part = p->level == LEVEL_INCREMENTAL ||
+		    p->level == LEVEL_DIFFERENTIAL;
+	enum likeness like;
 
-	if (r)
-		return r;
 	if (device_stands_on(to, d)) {
 		say("%s: stands on %s: its writes would come back to the filter",
 		    o->to, d->arg);
 		return EX_REFUSED;
 	}
-	if (p->level == LEVEL_INCREMENTAL || p->level == LEVEL_DIFFERENTIAL)
-		return device_check_copy(to, d, o->force);
-	return device_check_target(to, o->force);
+	if (o->force || (!part && !p->automatic))
+		return device_check_target(to, o->force);
+	like = device_likeness(to, d);
+	if (like == LIKE_SAME || (part && like == LIKE_UNKNOWN && p->known))
+		return device_check_unused(to);
+	if (!part)
+		return device_check_target(to, false);
+	say("%s: is not known to be a copy of %s: %s", o->to, d->arg,
+	    like == LIKE_OTHER ? "it has not its file system's UUID" :
+	    "the bitmap was not begun by a backup to it");
+	hint("give --force if it is one");
+	return EX_REFUSED;
 }
 
 /*
@@ -324,6 +369,10 @@ int cmd_backup(int argc, char **argv, const struct options *o)
 		return EX_USAGE_;
 	id = o->id ? xstrdup(o->id) : xasprintf("backup-%d", getpid());
 	r = is_word("--id", id) ? device_find_filter(argv[0], &d) : EX_USAGE_;
+	if (!r)
+		r = device_find(o->to, &to);
+	if (!r)
+		r = plan_target(o, &to, &p);
 	if (!r)
 		r = plan_settle(&d, &p);
 	if (!r)

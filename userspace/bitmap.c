@@ -34,6 +34,9 @@ static void read_bitmap(struct bitmap *b, const char *line)
 	if (!strcmp(b->busy, "-"))
 		b->busy[0] = '\0';
 	read_text(line, "cause", b->cause, sizeof(b->cause));
+	read_text(line, "tag", b->tag, sizeof(b->tag));
+	if (!strcmp(b->tag, "-"))
+		b->tag[0] = '\0';
 	b->granularity = show_number(line, "granularity");
 	b->dirty = show_number(line, "dirty");
 	b->total = show_number(line, "total");
@@ -48,10 +51,13 @@ int bitmaps_read(const struct device *d, struct bitmap **list, unsigned int *n)
 	char *answer = filter_ask(d, "bitmap list"), *line, *rest = NULL;
 	unsigned int lines = 1;
 	char *p;
+	int r;
 
 	*n = 0;
-	if (!answer)
-		return filter_send(d, "bitmaps", "bitmap list");
+	if (!answer) {
+		r = filter_send(d, "bitmaps", "bitmap list");	/* says why */
+		return r ? r : EX_FAILED;
+	}
 	for (p = answer; *p; p++)
 		lines += *p == '\n';
 	*list = xcalloc(lines, sizeof(**list));
@@ -319,13 +325,16 @@ static int dump_ranges(const struct device *d, const char *name, dump_fn fn)
 {
 	uint64_t from = 0, end = d->sectors;
 	char *answer;
+	int r;
 
 	while (from < end) {
 		answer = filter_ask(d, "bitmap ranges %s %llu", name,
 				    (unsigned long long)from);
-		if (!answer)
-			return filter_send(d, "bitmap dump",
-					   "bitmap ranges %s", name);
+		if (!answer) {
+			r = filter_send(d, "bitmap dump", "bitmap ranges %s",
+					name);
+			return r ? r : EX_FAILED;
+		}
 		from = dump_answer(answer, fn);
 		free(answer);
 		if (!from) {

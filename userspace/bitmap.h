@@ -23,6 +23,7 @@ struct bitmap {
 	bool persistent;
 	bool inconsistent;
 	char busy[BITMAP_NAME_SIZE];	/* a job's id, or "" */
+	char tag[BITMAP_NAME_SIZE];	/* of the target it goes with, or "" */
 	char cause[192];
 };
 

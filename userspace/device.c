@@ -446,30 +446,35 @@ static int open_unused(const struct device *d, int *fd)
 	return err == EBUSY ? EX_REFUSED : EX_NODEV;
 }
 
-int device_check_copy(const struct device *d, const struct device *of,
-		      bool force)
+/* The UUID of the file system on a device that may be in use. To be freed. */
+static char *uuid_of(const struct device *d)
 {
-	char *mine, *theirs = NULL;
-	int fd, fd_of, r;
+	int fd = open_device(d, O_RDONLY);
+	char *uuid = fd < 0 ? NULL : blkid_value(fd, "UUID");
 
-	r = open_unused(d, &fd);
-	if (r)
-		return r;
-	mine = blkid_value(fd, "UUID");
-	close(fd);
-	fd_of = open_device(of, O_RDONLY);
-	if (fd_of >= 0) {
-		theirs = blkid_value(fd_of, "UUID");
-		close(fd_of);
-	}
-	if (!force && theirs && (!mine || strcmp(mine, theirs))) {
-		say("%s: is no copy of %s: it has not its file system's UUID %s",
-		    d->arg, of->arg, theirs);
-		hint("give --force if it is one");
-		r = EX_REFUSED;
-	}
+	if (fd >= 0)
+		close(fd);
+	return uuid;
+}
+
+enum likeness device_likeness(const struct device *d, const struct device *of)
+{
+	char *mine = uuid_of(d), *theirs = uuid_of(of);
+	enum likeness like = LIKE_UNKNOWN;
+
+	if (theirs)
+		like = mine && !strcmp(mine, theirs) ? LIKE_SAME : LIKE_OTHER;
 	free(mine);
 	free(theirs);
+	return like;
+}
+
+int device_check_unused(const struct device *d)
+{
+	int fd, r = open_unused(d, &fd);
+
+	if (!r)
+		close(fd);
 	return r;
 }
 

@@ -41,12 +41,17 @@ bool device_stands_on(const struct device *d, const struct device *on);
 /* May @d be overwritten? 0, or an exit code after saying why not. */
 int device_check_target(const struct device *d, bool force);
 
-/*
- * Could @d be a copy of @of that is to be brought up to date? Not mounted, not in
- * use, and if @of has a file system, one of the same uuid. The same.
- */
-int device_check_copy(const struct device *d, const struct device *of,
-		      bool force);
+/* The same, whatever is on it. */
+int device_check_unused(const struct device *d);
+
+/* Has @d the file system of @of, by its UUID? */
+enum likeness {
+	LIKE_SAME,
+	LIKE_OTHER,
+	LIKE_UNKNOWN,		/* @of has none that is known */
+};
+
+enum likeness device_likeness(const struct device *d, const struct device *of);
 
 /* "vg/lv" of a dm device that LVM made: to be freed; NULL if it is none. */
 char *device_lv_name(const struct dm_dev *dm);

@@ -333,7 +333,7 @@ finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup
 @test "bitmaps and incremental backups" {
 	mounted
 	dmbackup attach v/data
-	says 3 "full backup is needed: bitmap 'dmbackup': there is no such bitmap" dmbackup backup v/data --to v/copy --level incremental
+	says 3 "full backup is needed: bitmap 'to-v-copy': there is no such bitmap" dmbackup backup v/data --to v/copy --level incremental
 	says 0 'a full backup is made' dmbackup backup v/data --to v/copy --level auto
 	[ "$(dmbackup bitmap list v/data -n --json | grep -c '"state": *"recording"')" = 1 ]
 	for i in 1 2 3; do
@@ -351,16 +351,33 @@ finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup
 	done
 	# what is no copy of it is not taken for one
 	mkfs.ext4 -q -F /dev/v/copy
-	says 5 'is no copy of v/data' dmbackup backup v/data --to v/copy --incremental dmbackup
+	says 5 "is not known to be a copy of v/data: it has not its file system's UUID" dmbackup backup v/data --to v/copy --level auto
 	dmbackup backup v/data --to v/copy --force --level full
 	dmbackup backup v/data --to v/copy --level differential
+	# two targets in turn, each with its own bitmap; none is taken for the other
+	lvcreate -qq -y -Wn -n other -L 12M v /dev/ram2
+	dd if=/dev/zero of=/dev/v/other bs=1M count=1 oflag=direct status=none
+	says 3 'its last backup went to another target' dmbackup backup v/data --to v/other --incremental to-v-copy
+	says 0 'a full backup is made' dmbackup backup v/data --to v/other --level auto
+	for i in 1 2 3; do
+		for to in copy other; do
+			echo "$i$to" > /mnt/data/number
+			sync
+			run -0 dmbackup backup v/data --to v/$to --level auto
+			[[ $output != *'a full backup'* ]]
+			e2fsck -fn /dev/v/$to
+			mount -o ro,noload /dev/v/$to /mnt/copy
+			[ "$(cat /mnt/copy/number)" = "$i$to" ]
+			umount /mnt/copy
+		done
+	done
 	dmbackup bitmap add v/data second --granularity 4K --disabled
-	dmbackup bitmap dump v/data dmbackup > /tmp/dump
+	dmbackup bitmap dump v/data to-v-copy > /tmp/dump
 	dmbackup bitmap load v/data second /tmp/dump
 	says 0 '' dmbackup bitmap dump v/data second
 	[ "$output" = "$(cat /tmp/dump)" ]
-	dmbackup bitmap merge v/data second dmbackup
-	dmbackup bitmap merge v/data second v/data/dmbackup
+	dmbackup bitmap merge v/data second to-v-copy
+	dmbackup bitmap merge v/data second v/data/to-v-copy
 	for f in json borg-map ddrescue; do dmbackup bitmap dump v/data second --format $f > /tmp/dump.$f; done
 	python3 -m json.tool /tmp/dump.json > /dev/null
 	# a map of all of it, in order

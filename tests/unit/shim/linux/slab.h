@@ -13,6 +13,7 @@ typedef unsigned int gfp_t;
 #define GFP_KERNEL	0u
 #define __GFP_NOWARN	0u
 #define __GFP_ZERO	1u
+#define __GFP_RETRY_MAYFAIL 0u
 
 #define kzalloc(size, gfp)	calloc(1, (size))
 #define kfree(p)		free(p)

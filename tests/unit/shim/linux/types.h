@@ -5,10 +5,12 @@
 #define SHIM_LINUX_TYPES_H
 
 #include <stdbool.h>
+#include <limits.h>
 #include <stddef.h>
 
 typedef unsigned int u32;
 
+#undef __always_inline
 #define __always_inline	inline __attribute__((__always_inline__))
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define __force
