@@ -561,7 +561,8 @@ static int bk_change_try(struct bk_origin *origin, struct bk_bitmap_change *c,
  * When it returns, what was in flight before has ended and is recorded, unless
  * all of this takes more than BK_DRAIN_MS: the change stands anyway.
  *
- * Context: process, sleeps for at most BK_DRAIN_MS, killably: a message's. Return: 0 or a negative errno.
+ * Context: process, sleeps for at most BK_DRAIN_MS, killably: a message's.
+ * Return: 0 or a negative errno.
  */
 int bk_txn_change(struct bk_origin *origin, struct bk_bitmap_change *c,
 		  char *error, size_t size)
