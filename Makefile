@@ -3,7 +3,7 @@
 #   make                 module for the running kernel (or KVER=...), utility
 #   sudo make install    both, and man page, completion, udev rule
 #   make demo            a live backup of a mounted LV, in a VM       (4 minutes)
-#   make check           all tests, in VMs on kernels 6.1 and 6.12   (20 minutes)
+#   make check           all tests, in VMs on kernels 6.1 and 6.12   (half an hour)
 #   make unit            the parts that are only logic, under sanitizers, without a VM
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
 #   make bench           what it costs, as a table                 (see benchmarks.md)
