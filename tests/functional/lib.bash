@@ -185,11 +185,16 @@ module_idle() {
 # --- jobs ---------------------------------------------------------------------
 
 msg() { quick message "${FILTER:-f}" "$@"; }
-# start ID [OPTION...]: a full backup of F to $TARGET, or T
+# start ID [OPTION...]: a full backup of F to $TARGET, or T. The message returns
+# before the cut is made: unless that takes long, this is not.
 start() {
-	local id=$1
+	local id=$1 i
 	shift
-	msg backup start "$id" target="${TARGET:-$T}" sync=full auto_dismiss=0 "$@"
+	msg backup start "$id" target="${TARGET:-$T}" sync=full auto_dismiss=0 "$@" || return
+	for ((i = 0; i < 20; i++)); do
+		[[ $(state "$id" 2>/dev/null) == created ]] || break
+		quick sleep 20
+	done
 }
 # to TARGET COMMAND...
 to() {
