@@ -308,7 +308,7 @@ staged() { status staged; }
 # writers [FIO OPTION...]: fio on F in the background, verifying what it wrote
 writers() {
 	local before
-	before=$(writes)
+	before=$(writes_ended)
 	fio --name=w --filename="$F" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite \
 		${WRITERS_BS---bssplit=512/20:3k/10:4k/40:12k/10:64k/15:256k/5} --size="${SIZE_MB}M" --verify=crc32c --verify_backlog=64 \
 		--verify_fatal=1 --time_based --runtime="${RUNTIME:-600}" ${WRITERS_IOPS:+--rate_iops=$WRITERS_IOPS} \
@@ -318,12 +318,12 @@ writers() {
 	wait_for 30 more_writes "$before"
 	sleep 0.2
 }
-writes() {
+writes_ended() {
 	local f
 	read -r -a f < "/sys/dev/block/$(devno "$F")/stat"
 	echo "${f[4]}"
 }
-more_writes() { (($(writes) > $1)); }
+more_writes() { (($(writes_ended) > $1)); }
 # fio ends with an error when it is interrupted; what matters is its report.
 writers_end() {
 	kill -INT "$writers_pid"
