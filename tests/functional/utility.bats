@@ -336,17 +336,17 @@ finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup
 	says 3 "full backup is needed: bitmap 'to-v-copy': there is no such bitmap" dmbackup backup v/data --to v/copy --level incremental
 	says 0 'a full backup is made' dmbackup backup v/data --to v/copy --level auto
 	[ "$(dmbackup bitmap list v/data -n --json | grep -c '"state": *"recording"')" = 1 ]
-	for i in 1 2 3; do
-		echo "$i" > /mnt/data/number
+	for nr in 1 2 3; do
+		echo "$nr" > /mnt/data/number
 		sync
-		run -0 dmbackup backup v/data --to v/copy --level auto --json
+		says 0 '' dmbackup backup v/data --to v/copy --level auto --json
 		[[ $output != *'a full backup'* ]]
 		copied=$(grep -o '"copied": *[0-9]*' <<< "$output" | grep -o '[0-9]*$')
 		((copied > 0 && copied < 4194304))
 		e2fsck -fn /dev/v/copy
 		mkdir -p /mnt/copy
 		mount -o ro,noload /dev/v/copy /mnt/copy
-		[ "$(cat /mnt/copy/number)" = "$i" ]
+		[ "$(cat /mnt/copy/number)" = "$nr" ]
 		umount /mnt/copy
 	done
 	# what is no copy of it is not taken for one
@@ -359,15 +359,15 @@ finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup
 	dd if=/dev/zero of=/dev/v/other bs=1M count=1 oflag=direct status=none
 	says 3 'its last backup went to another target' dmbackup backup v/data --to v/other --incremental to-v-copy
 	says 0 'a full backup is made' dmbackup backup v/data --to v/other --level auto
-	for i in 1 2 3; do
+	for nr in 1 2 3; do
 		for to in copy other; do
-			echo "$i$to" > /mnt/data/number
+			echo "$nr$to" > /mnt/data/number
 			sync
-			run -0 dmbackup backup v/data --to v/$to --level auto
+			says 0 '' dmbackup backup v/data --to v/$to --level auto
 			[[ $output != *'a full backup'* ]]
 			e2fsck -fn /dev/v/$to
 			mount -o ro,noload /dev/v/$to /mnt/copy
-			[ "$(cat /mnt/copy/number)" = "$i$to" ]
+			[ "$(cat /mnt/copy/number)" = "$nr$to" ]
 			umount /mnt/copy
 		done
 	done
