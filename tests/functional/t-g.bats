@@ -316,7 +316,7 @@ no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
 	w 0x1 8M 4K &
 	sleep 0.3
 	start one speed=1	# its cut waits for nothing; that write is in flight
-	start two speed=1 target=/dev/ram2 2>/dev/null || to /dev/ram2 start two speed=1
+	msg backup start two target=/dev/ram2 sync=full auto_dismiss=0 speed=1
 	[ "$(state two)" = created ]
 	msg job cancel two
 	finished two 10 cancelled
