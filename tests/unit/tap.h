@@ -27,6 +27,7 @@ extern const struct unit_test unit_rate[];
 extern const struct unit_test unit_options[];
 extern const struct unit_test unit_map[];
 extern const struct unit_test unit_bits[];
+extern const struct unit_test unit_metadata[];
 
 /**
  * struct unit_args - from the command line

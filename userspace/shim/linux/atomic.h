@@ -71,6 +71,5 @@ static inline void smp_mb__before_atomic(void)
 	(shim_trace.acquires++, __atomic_load_n((p), __ATOMIC_ACQUIRE))
 
 #define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
-#define READ_ONCE(x)	(*(const volatile __typeof__(x) *)&(x))
 
 #endif

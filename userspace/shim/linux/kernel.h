@@ -8,7 +8,10 @@
 #include <linux/types.h>
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /*
  * Base 10 only. Takes what the kernel's takes: one plus sign before, one

@@ -4,6 +4,7 @@
 #ifndef SHIM_LINUX_BITOPS_H
 #define SHIM_LINUX_BITOPS_H
 
+#include <asm/byteorder.h>
 #include <linux/bits.h>
 #include <linux/minmax.h>
 
@@ -39,14 +40,6 @@ static inline unsigned long find_next_zero_bit(const unsigned long *map,
 		from++;
 	return from;
 }
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define cpu_to_le64(x)	(x)
-#define cpu_to_le32(x)	(x)
-#else
-#define cpu_to_le64(x)	__builtin_bswap64(x)
-#define cpu_to_le32(x)	__builtin_bswap32(x)
-#endif
 
 /* @to is a power of two; the result has the type of @x. */
 #define round_down(x, to)	((x) & ~(__typeof__(x))((to) - 1))
