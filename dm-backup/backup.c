@@ -10,6 +10,7 @@
 #include "module.h"
 #include "op.h"
 #include "options.h"
+#include "store.h"
 
 #include <linux/log2.h>
 #include <linux/sizes.h>
@@ -97,9 +98,12 @@ struct bk_backup_params {
  * @bitmap:	its bitmap, claimed, until that has been let go of
  * @allocated:	what sync=top is limited to, or NULL; claimed, so that its bits
  *		are those that are published
+ * @commit:	what the metadata device is to do about @bitmap, or NULL
  * @uncopied:	@bitmap's successor has been told what was not copied
+ * @settled:	@bitmap has abdicated, or reclaimed
  * @flush:	enum bk_flush
- * @bitmap_by:	jiffies until which a failed job waits for its flush
+ * @bitmap_by:	jiffies until which a failed job waits for its flush, and any job
+ *		for @commit
  * @released:	all is let go of but the closing of @dest
  * @release_by:	jiffies until which that is waited for
  * @guest_sectors: copied because of guests' writes
@@ -115,7 +119,9 @@ struct bk_backup {
 	struct bk_pit *pit;
 	struct bk_bitmap *bitmap;
 	struct bk_bitmap *allocated;
+	struct bk_store_req *commit;
 	bool uncopied;
+	bool settled;
 	enum bk_flush flush;
 	unsigned long bitmap_by;
 	bool released;
@@ -452,7 +458,7 @@ static void bk_backup_install(struct bk_job *job, struct bk_cfg *cfg)
 
 	bk_cfg_add_pit(cfg, b->pit);
 	if (b->bitmap)
-		bk_bitmap_install(b->bitmap, cfg);
+		bk_bitmap_install(job->origin, b->bitmap, cfg);
 }
 
 static void bk_backup_started(struct bk_job *job)
@@ -595,34 +601,72 @@ static int bk_backup_keep_uncopied(struct bk_backup *b, bool hurry)
 }
 
 /*
+ * The bitmap has lost its bits: is that on the metadata device, too? If that is
+ * slow the job ends all the same, and if it fails the bitmap is inconsistent.
+ */
+static bool bk_backup_is_committed(struct bk_backup *b, bool hurry)
+{
+	if (!b->commit)
+		return true;
+	if (!completion_done(&b->commit->done) && !hurry &&
+	    time_before(jiffies, b->bitmap_by)) {
+		bk_job_wake_in(&b->job, BK_RELEASE_TICK_MS);
+		return false;
+	}
+	bk_store_forget(b->job.origin, b->commit);
+	b->commit = NULL;
+	return true;
+}
+
+/* Nothing is claimed any more. */
+static void bk_backup_release_bitmaps(struct bk_backup *b)
+{
+	struct bk_origin *origin = b->job.origin;
+
+	mutex_lock(&origin->lock);
+	if (b->bitmap)
+		bk_bitmap_release(origin, b->bitmap);
+	if (b->allocated && b->allocated != b->bitmap)
+		bk_bitmap_release(origin, b->allocated);
+	mutex_unlock(&origin->lock);
+	b->bitmap = NULL;
+	b->allocated = NULL;
+}
+
+/*
  * What becomes of the bitmap. A flush that failed takes no bit out. -EINPROGRESS:
  * that is not settled yet.
  */
 static int bk_backup_end_bitmap(struct bk_backup *b, bool hurry)
 {
 	bool drop = !b->job.err && b->params.bitmap_mode != BK_MODE_NEVER;
+	struct bk_origin *origin = b->job.origin;
 	int r;
 
 	if (!b->bitmap && !b->allocated)
 		return 0;
-	if (b->bitmap && b->job.err && b->params.bitmap_mode == BK_MODE_ALWAYS) {
+	if (b->bitmap && b->job.err &&
+	    b->params.bitmap_mode == BK_MODE_ALWAYS && !b->settled) {
 		r = bk_backup_keep_uncopied(b, hurry);
 		if (r == -EINPROGRESS)
 			return r;
 		drop = !r;
 	}
-	mutex_lock(&b->job.origin->lock);
-	if (b->bitmap && drop)
-		bk_bitmap_abdicate(b->bitmap, b->params.tag);
-	else if (b->bitmap)
-		bk_bitmap_reclaim(b->bitmap);
-	if (b->bitmap)
-		bk_bitmap_release(b->bitmap);
-	if (b->allocated && b->allocated != b->bitmap)
-		bk_bitmap_release(b->allocated);
-	mutex_unlock(&b->job.origin->lock);
-	b->bitmap = NULL;
-	b->allocated = NULL;
+	if (b->bitmap && !b->settled) {
+		b->settled = true;
+		b->bitmap_by = jiffies + msecs_to_jiffies(BK_RELEASE_MS);
+		mutex_lock(&origin->lock);
+		if (drop)
+			b->commit = bk_bitmap_abdicate(origin, b->bitmap,
+						       b->params.tag,
+						       &b->notify);
+		else
+			bk_bitmap_reclaim(origin, b->bitmap);
+		mutex_unlock(&origin->lock);
+	}
+	if (!bk_backup_is_committed(b, hurry))
+		return -EINPROGRESS;
+	bk_backup_release_bitmaps(b);
 	return 0;
 }
 
@@ -746,13 +790,24 @@ static const char *const bk_backup_matrix[5][4] = {
 	},
 };
 
+/* It is shown in lines of text, and kept on disk. */
+static bool bk_backup_tag_is_good(const char *tag)
+{
+	const char *p;
+
+	for (p = tag; *p; p++)
+		if (*p <= ' ' || *p > '~')
+			return false;
+	return p - tag < BK_BITMAP_NAME_SIZE;
+}
+
 /* Do sync, bitmap and bitmap_mode go together? A sentence if not. */
 static const char *bk_backup_objection(const struct bk_backup_params *p)
 {
 	if (p->allocated && p->sync != BK_SYNC_TOP)
 		return "allocated goes with sync=top only";
-	if (p->tag && (!p->bitmap || strlen(p->tag) >= BK_BITMAP_NAME_SIZE))
-		return "tag goes with a bitmap, and has at most 127 characters";
+	if (p->tag && (!p->bitmap || !bk_backup_tag_is_good(p->tag)))
+		return "tag goes with a bitmap, and has at most 127 characters, all ASCII";
 	if (p->bitmap)
 		return bk_backup_matrix[p->sync][p->bitmap_mode];
 	if (p->sync == BK_SYNC_BITMAP)

@@ -6,6 +6,7 @@
 #include "bitmap.h"
 #include "cfg.h"
 #include "module.h"
+#include "store.h"
 
 #include <linux/ctype.h>
 #include <linux/log2.h>
@@ -74,6 +75,12 @@ struct bk_bitmap *bk_bitmap_usable(struct bk_origin *origin, const char *name,
 					name, bitmap->why);
 		return NULL;
 	}
+	if (bk_store_is_pending(origin, bitmap->slot)) {
+		*err = bk_bitmap_refuse(error, size, -EBUSY,
+					"the last change of bitmap '%.64s' is not on the metadata device yet",
+					name);
+		return NULL;
+	}
 	return bitmap;
 }
 
@@ -126,6 +133,7 @@ static int bk_bitmap_make(struct bk_origin *origin, struct bk_bitmap_change *c,
 	if (!bitmap)
 		return bk_bits_refused(c->name, -ENOMEM, error, size);
 	c->bitmap = bitmap;
+	bitmap->slot = -1;
 	INIT_LIST_HEAD(&bitmap->list);
 	strscpy(bitmap->name, c->name, sizeof(bitmap->name));
 	bitmap->recording = !c->disabled;
@@ -133,7 +141,11 @@ static int bk_bitmap_make(struct bk_origin *origin, struct bk_bitmap_change *c,
 				     ilog2(c->granularity), c->all_dirty, &err);
 	if (!bitmap->bits)
 		return bk_bits_refused(c->name, err, error, size);
-	return 0;
+	if (!c->persistent)
+		return 0;
+	bitmap->bits->persistent = true;
+	return bk_store_reserve(origin, bitmap->name, bitmap->bits,
+				bitmap->recording, &bitmap->slot, error, size);
 }
 
 /* New bits like those that the bitmap has. */
@@ -143,17 +155,23 @@ static int bk_bitmap_make_bits(struct bk_origin *origin,
 {
 	struct bk_bitmap *bitmap;
 	unsigned int shift = 0;
+	bool persistent = false;
 	int err = 0;
 
 	mutex_lock(&origin->lock);
 	bitmap = bk_bitmap_usable(origin, c->name, &err, error, size);
-	if (bitmap)
+	if (bitmap) {
 		shift = bitmap->bits->shift;
+		persistent = bitmap->bits->persistent;
+	}
 	mutex_unlock(&origin->lock);
 	if (!bitmap)
 		return err;
 	c->bits = bk_bits_alloc(READ_ONCE(origin->len), shift, false, &err);
-	return c->bits ? 0 : bk_bits_refused(c->name, err, error, size);
+	if (!c->bits)
+		return bk_bits_refused(c->name, err, error, size);
+	c->bits->persistent = persistent;
+	return 0;
 }
 
 /**
@@ -210,7 +228,8 @@ static int bk_bitmap_check_remove(struct bk_origin *origin,
 	int err = 0;
 
 	c->bitmap = bk_bitmap_find(origin, c->name);
-	if (!c->bitmap || c->bitmap->busy[0])
+	if (!c->bitmap || c->bitmap->busy[0] ||
+	    bk_store_is_pending(origin, c->bitmap->slot))
 		bk_bitmap_usable(origin, c->name, &err, error, size);
 	return err;
 }
@@ -242,7 +261,8 @@ int bk_bitmap_change_check(struct bk_origin *origin, struct bk_bitmap_change *c,
 	}
 	if (c->verb == BK_BITMAP_CLEAR &&
 	    (c->bits->len != origin->len ||
-	     c->bits->shift != c->bitmap->bits->shift))
+	     c->bits->shift != c->bitmap->bits->shift ||
+	     c->bits->persistent != c->bitmap->bits->persistent))
 		return bk_bitmap_refuse(error, size, -EBUSY,
 					"bitmap '%.64s' has changed meanwhile",
 					c->name);
@@ -251,13 +271,16 @@ int bk_bitmap_change_check(struct bk_origin *origin, struct bk_bitmap_change *c,
 
 /**
  * bk_bitmap_change_install - put it into what the cut publishes
+ * @origin:	the filter
  * @c:		the change, checked
  * @cfg:	with room for one more
  */
-void bk_bitmap_change_install(struct bk_bitmap_change *c, struct bk_cfg *cfg)
+void bk_bitmap_change_install(struct bk_origin *origin,
+			      struct bk_bitmap_change *c, struct bk_cfg *cfg)
 {
 	struct bk_bitmap *bitmap = c->bitmap;
 
+	bk_store_cover(origin, bitmap->slot, c->bits, true);
 	switch (c->verb) {
 	case BK_BITMAP_ADD:
 		if (bitmap->recording)
@@ -279,6 +302,17 @@ void bk_bitmap_change_install(struct bk_bitmap_change *c, struct bk_cfg *cfg)
 }
 
 /**
+ * bk_bitmap_change_revoke - the cut could not be made after all
+ * @origin:	the filter; its lock is held
+ * @c:		the change, installed
+ */
+void bk_bitmap_change_revoke(struct bk_origin *origin,
+			     struct bk_bitmap_change *c)
+{
+	bk_store_uncover(origin, c->bitmap->slot, c->bitmap->bits);
+}
+
+/**
  * bk_bitmap_change_commit - the cut has been made
  * @origin:	the filter; its lock has been held since the check
  * @c:		the change
@@ -291,6 +325,8 @@ void bk_bitmap_change_commit(struct bk_origin *origin,
 	switch (c->verb) {
 	case BK_BITMAP_ADD:
 		list_add_tail(&bitmap->list, &origin->bitmaps);
+		c->req = bk_store_update(origin, bitmap->slot,
+					 bitmap->recording, true);
 		c->bitmap = NULL;
 		break;
 	case BK_BITMAP_REMOVE:
@@ -298,29 +334,73 @@ void bk_bitmap_change_commit(struct bk_origin *origin,
 		break;
 	case BK_BITMAP_CLEAR:
 		swap(bitmap->bits, c->bits);
+		c->req = bk_store_rewrite(origin, bitmap->slot, bitmap->bits,
+					  bitmap->tag, false, NULL);
 		c->bitmap = NULL;
 		break;
 	case BK_BITMAP_ENABLE:
 	case BK_BITMAP_DISABLE:
 		bitmap->recording = c->verb == BK_BITMAP_ENABLE;
+		c->req = bk_store_update(origin, bitmap->slot,
+					 bitmap->recording, true);
 		c->bitmap = NULL;
 		break;
 	}
 }
 
 /**
+ * bk_bitmap_change_finish - wait until the disk has followed
+ * @origin:	the filter
+ * @c:		the change, committed
+ * @timeout:	in jiffies
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * A disk that takes longer follows later: until then it has more bits set. A
+ * bitmap that is to record may be missing there, or without what is written.
+ *
+ * Context: process, sleeps.
+ * Return: 0, or the errno of a metadata device that has failed.
+ */
+int bk_bitmap_change_finish(struct bk_origin *origin,
+			    struct bk_bitmap_change *c, unsigned long timeout,
+			    char *error, size_t size)
+{
+	int err = 0;
+
+	if (c->req)
+		err = bk_store_wait(c->req, timeout);
+	/* What has more bits on disk, or records there for longer, is fine. */
+	if (!err || (err == -ETIMEDOUT && c->verb != BK_BITMAP_ADD &&
+		     c->verb != BK_BITMAP_ENABLE))
+		return 0;
+	if (err == -ETIMEDOUT)
+		return bk_bitmap_refuse(error, size, err,
+					"bitmap '%.64s' is changed, but not on the metadata device yet",
+					c->name);
+	return bk_bitmap_refuse(error, size, err,
+				"bitmap '%.64s': the metadata device has failed",
+				c->name);
+}
+
+/**
  * bk_bitmap_change_clean - give back what a change did not use, or replaced
+ * @origin:	the filter
  * @c:		the change
  * @committed:	whether the cut was made
  *
  * Context: process, may sleep.
  */
-void bk_bitmap_change_clean(struct bk_bitmap_change *c, bool committed)
+void bk_bitmap_change_clean(struct bk_origin *origin,
+			    struct bk_bitmap_change *c, bool committed)
 {
-	if (c->verb == BK_BITMAP_ADD ||
-	    (c->verb == BK_BITMAP_REMOVE && committed))
+	if (c->bitmap && (c->verb == BK_BITMAP_ADD ||
+			  (c->verb == BK_BITMAP_REMOVE && committed))) {
+		bk_store_drop(origin, c->bitmap->slot);
 		bk_bitmap_free(c->bitmap);
+	}
 	bk_bits_put(c->bits);
+	bk_store_req_put(c->req);
 }
 
 /*----------------------------------------------------------------*/
@@ -330,8 +410,8 @@ void bk_bitmap_change_clean(struct bk_bitmap_change *c, bool committed)
 static const char *bk_bitmap_flags(struct bk_bitmap *bitmap, char *buf,
 				   size_t size)
 {
-	snprintf(buf, size, "%s%s%s", bitmap->recording ? ",recording" : "",
-		 bitmap->busy[0] ? ",busy" : "",
+	snprintf(buf, size, "%s%s%s%s", bitmap->recording ? ",recording" : "",
+		 bitmap->slot >= 0 ? ",persistent" : "", bitmap->busy[0] ? ",busy" : "",
 		 bitmap->why[0] ? ",inconsistent" : "");
 	return buf[0] ? buf + 1 : "-";
 }
@@ -366,11 +446,11 @@ size_t bk_bitmap_status(struct bk_bitmap *bitmap, char *buf, size_t size)
 size_t bk_bitmap_show(struct bk_bitmap *bitmap, char *buf, size_t size)
 {
 	return scnprintf(buf, size,
-			 "name=%s granularity=%llu dirty=%llu total=%llu recording=%d persistent=0 busy=%s successor=%llu tag=%s inconsistent=%d cause=%s",
+			 "name=%s granularity=%llu dirty=%llu total=%llu recording=%d persistent=%d busy=%s successor=%llu tag=%s inconsistent=%d cause=%s",
 			 bitmap->name, 1ULL << bitmap->bits->shift,
 			 bk_bits_dirty(bitmap->bits),
 			 bk_bits_total(bitmap->bits), bitmap->recording,
-			 bitmap->busy[0] ? bitmap->busy : "-",
+			 bitmap->slot >= 0, bitmap->busy[0] ? bitmap->busy : "-",
 			 bitmap->started && bitmap->next ?
 			 bk_bits_dirty(bitmap->next) : 0,
 			 bitmap->tag[0] ? bitmap->tag : "-",
@@ -403,16 +483,23 @@ int bk_bitmap_prepare(struct bk_bitmap *bitmap)
 
 	bitmap->next = bk_bits_alloc(bitmap->bits->len, bitmap->bits->shift,
 				     false, &err);
-	return err && !bitmap->next ? -ENOMEM : 0;
+	if (!bitmap->next)
+		return -ENOMEM;
+	bitmap->next->persistent = bitmap->bits->persistent;
+	return 0;
 }
 
 /**
  * bk_bitmap_install - in the job's cut the successor takes over
+ * @origin:	the filter
  * @bitmap:	the bitmap, prepared
  * @cfg:	what the cut publishes
  */
-void bk_bitmap_install(struct bk_bitmap *bitmap, struct bk_cfg *cfg)
+void bk_bitmap_install(struct bk_origin *origin, struct bk_bitmap *bitmap,
+		       struct bk_cfg *cfg)
 {
+	/* A crash from now on is a reclaim: the disk has both. */
+	bk_store_cover(origin, bitmap->slot, bitmap->next, false);
 	if (bitmap->recording)
 		bk_cfg_swap_bits(cfg, bitmap->bits, bitmap->next);
 }
@@ -437,42 +524,81 @@ static void bk_bitmap_promote(struct bk_bitmap *bitmap)
 
 /**
  * bk_bitmap_abdicate - what the bitmap had is taken care of
+ * @origin:	the filter
  * @bitmap:	the bitmap, in use, its job's cut made and drained; the filter's
  *		lock is held
  * @tag:	where it is taken care of: NULL, or what the job was told
+ * @notify:	queued to the filter's wait_wq when the disk has followed
+ *
+ * Return: NULL, or a request to wait for and to put: until then the bitmap is to
+ * stay claimed.
  */
-void bk_bitmap_abdicate(struct bk_bitmap *bitmap, const char *tag)
+struct bk_store_req *bk_bitmap_abdicate(struct bk_origin *origin,
+					struct bk_bitmap *bitmap,
+					const char *tag,
+					struct work_struct *notify)
 {
 	if (!bitmap->started)
-		return;
+		return NULL;
 	strscpy(bitmap->tag, tag ?: "", sizeof(bitmap->tag));
 	bk_bitmap_promote(bitmap);
+	if (bitmap->why[0])
+		return NULL;
+	/* Its job has flushed the origin after the drain. */
+	return bk_store_rewrite(origin, bitmap->slot, bitmap->bits, bitmap->tag,
+				true, notify);
 }
 
 /**
  * bk_bitmap_reclaim - the bitmap is to be as if there had been no job
+ * @origin:	the filter
  * @bitmap:	the bitmap, in use; the filter's lock is held
  *
  * Context: process; takes as long as there is to look through.
  */
-void bk_bitmap_reclaim(struct bk_bitmap *bitmap)
+void bk_bitmap_reclaim(struct bk_origin *origin, struct bk_bitmap *bitmap)
 {
 	if (!bitmap->started)
 		return;
 	bk_bits_or(bitmap->next, bitmap->bits);
 	bk_bitmap_promote(bitmap);
+	bk_store_uncover(origin, bitmap->slot, bitmap->bits);
 }
 
 /**
  * bk_bitmap_release - the job does not use the bitmap any more
+ * @origin:	the filter
  * @bitmap:	the bitmap, claimed; the filter's lock is held
  */
-void bk_bitmap_release(struct bk_bitmap *bitmap)
+void bk_bitmap_release(struct bk_origin *origin, struct bk_bitmap *bitmap)
 {
+	/* A job that was never started; what is being written stays covered. */
+	if (bitmap->next && !bk_store_is_pending(origin, bitmap->slot))
+		bk_store_uncover(origin, bitmap->slot, bitmap->bits);
 	bk_bits_put(bitmap->next);
 	bitmap->next = NULL;
 	bitmap->started = false;
 	bitmap->busy[0] = '\0';
+}
+
+/**
+ * bk_bitmap_added - bits were set by other than writes: make that durable
+ * @origin:	the filter
+ * @bitmap:	the bitmap, which can't go away
+ *
+ * Context: process, sleeps for a bounded time. Return: 0 or a negative errno.
+ */
+int bk_bitmap_added(struct bk_origin *origin, struct bk_bitmap *bitmap)
+{
+	struct bk_store_req *req;
+	int err;
+
+	req = bk_store_update(origin, bitmap->slot, bitmap->recording, false);
+	if (!req)
+		return 0;
+	err = bk_store_wait(req, msecs_to_jiffies(BK_STORE_WAIT_MS));
+	bk_store_req_put(req);
+	return err;
 }
 
 /*----------------------------------------------------------------*/
@@ -482,15 +608,20 @@ void bk_bitmap_release(struct bk_bitmap *bitmap)
  * bk_bitmaps_distrust - something was written that no bitmap can know of
  * @origin:	the filter; its lock is held
  * @why:	what, in words
+ * @persistent:	only those that are on the metadata device
  */
-void bk_bitmaps_distrust(struct bk_origin *origin, const char *why)
+void bk_bitmaps_distrust(struct bk_origin *origin, const char *why,
+			 bool persistent)
 {
 	struct bk_bitmap *bitmap;
 
 	lockdep_assert_held(&origin->lock);
-	list_for_each_entry(bitmap, &origin->bitmaps, list)
-		if (!bitmap->why[0])
-			strscpy(bitmap->why, why, sizeof(bitmap->why));
+	list_for_each_entry(bitmap, &origin->bitmaps, list) {
+		if (bitmap->why[0] || (persistent && bitmap->slot < 0))
+			continue;
+		strscpy(bitmap->why, why, sizeof(bitmap->why));
+		bk_store_distrust(origin, bitmap->slot, why);
+	}
 }
 
 /* The bits of a device that has another length now; what is new is set. */
@@ -503,6 +634,7 @@ static struct bk_bits *bk_bits_resized(const struct bk_bits *bits, sector_t len)
 	next = bk_bits_alloc(len, bits->shift, false, &err);
 	if (!next)
 		return NULL;
+	next->persistent = bits->persistent;
 	while (bk_bits_next(bits, end, &start, &end) && start < len) {
 		bk_bits_set(next, start >> next->shift,
 			    min_t(unsigned long, next->nr,
@@ -514,7 +646,8 @@ static struct bk_bits *bk_bits_resized(const struct bk_bits *bits, sector_t len)
 	return next;
 }
 
-static void bk_bitmap_resize(struct bk_bitmap *bitmap, sector_t len,
+static void bk_bitmap_resize(struct bk_origin *origin,
+			     struct bk_bitmap *bitmap, sector_t len,
 			     struct bk_cfg *cfg)
 {
 	struct bk_bits *next = NULL;
@@ -526,6 +659,7 @@ static void bk_bitmap_resize(struct bk_bitmap *bitmap, sector_t len,
 	if (next) {
 		bk_bits_put(bitmap->bits);
 		bitmap->bits = next;
+		bk_store_uncover(origin, bitmap->slot, next);
 		return;
 	}
 	bk_cfg_drop_bits(cfg, bitmap->bits);
@@ -537,6 +671,7 @@ static void bk_bitmap_resize(struct bk_bitmap *bitmap, sector_t len,
 			"the length of the device changed while a job used it" :
 			"the length of the device changed, and memory was short",
 			sizeof(bitmap->why));
+	bk_store_distrust(origin, bitmap->slot, bitmap->why);
 }
 
 /**
@@ -554,15 +689,14 @@ void bk_bitmaps_resize(struct bk_origin *origin, sector_t len)
 	struct bk_bitmap *bitmap;
 	struct bk_cfg *cfg;
 
-	if (list_empty(&origin->bitmaps))
-		return;
 	mutex_lock(&gate->cfg_lock);
 	cfg = bk_cfg_copy(gate, 0, 0, GFP_NOIO | __GFP_NOFAIL);
 	list_for_each_entry(bitmap, &origin->bitmaps, list)
-		bk_bitmap_resize(bitmap, len, cfg);
+		bk_bitmap_resize(origin, bitmap, len, cfg);
 	/* No cut: there is no write that could tell the one from the other. */
 	bk_gate_replace(gate, cfg);
 	mutex_unlock(&gate->cfg_lock);
+	bk_store_resize(origin, len);
 }
 
 /**

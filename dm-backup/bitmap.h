@@ -33,7 +33,12 @@
  *             nothing else changes the filter's bitmaps
  *   install   put it into the cfg that is to be published
  *   commit    the cut has been made: names follow
+ *   finish    the disk follows, if it is persistent
  *   clean     always, at last: gives back what is not used
+ *
+ * Persistent bitmaps have a slot of the store (store.h), which is told what the
+ * disk must cover before it is published (install), and what it may forget after
+ * a change: that is waited for by finish, and by the end of a job.
  *
  * Locks
  *   origin->lock: the list, and everything in a bitmap. bits: see bits.h.
@@ -68,6 +73,7 @@
  * @tag:	what the job was told that last took its bits, or empty: a note
  *		of its user's about where they went
  * @why:	why it is inconsistent, or empty
+ * @slot:	of the store, if it is persistent; else -1
  */
 struct bk_bitmap {
 	struct list_head list;
@@ -79,6 +85,7 @@ struct bk_bitmap {
 	char busy[BK_BITMAP_NAME_SIZE];
 	char tag[BK_BITMAP_NAME_SIZE];
 	char why[BK_ERROR_LEN];
+	int slot;
 };
 
 enum bk_bitmap_verb {
@@ -96,6 +103,8 @@ enum bk_bitmap_verb {
  * @granularity: ADD: sectors
  * @disabled:	ADD: does not record
  * @all_dirty:	ADD: with all bits set
+ * @persistent:	ADD: it is on the metadata device, too
+ * @req:	what the disk is to do, or NULL
  * @bitmap:	ADD: the new one; else the one that is meant, once checked
  * @bits:	CLEAR: those that take the place
  */
@@ -105,8 +114,10 @@ struct bk_bitmap_change {
 	unsigned int granularity;
 	bool disabled;
 	bool all_dirty;
+	bool persistent;
 	struct bk_bitmap *bitmap;
 	struct bk_bits *bits;
+	struct bk_store_req *req;
 };
 
 int bk_bitmap_change_prepare(struct bk_origin *origin,
@@ -114,10 +125,17 @@ int bk_bitmap_change_prepare(struct bk_origin *origin,
 			     size_t size);
 int bk_bitmap_change_check(struct bk_origin *origin, struct bk_bitmap_change *c,
 			   char *error, size_t size);
-void bk_bitmap_change_install(struct bk_bitmap_change *c, struct bk_cfg *cfg);
+void bk_bitmap_change_install(struct bk_origin *origin,
+			      struct bk_bitmap_change *c, struct bk_cfg *cfg);
 void bk_bitmap_change_commit(struct bk_origin *origin,
 			     struct bk_bitmap_change *c);
-void bk_bitmap_change_clean(struct bk_bitmap_change *c, bool committed);
+void bk_bitmap_change_revoke(struct bk_origin *origin,
+			     struct bk_bitmap_change *c);
+int bk_bitmap_change_finish(struct bk_origin *origin,
+			    struct bk_bitmap_change *c, unsigned long timeout,
+			    char *error, size_t size);
+void bk_bitmap_change_clean(struct bk_origin *origin,
+			    struct bk_bitmap_change *c, bool committed);
 
 struct bk_bitmap *bk_bitmap_find(struct bk_origin *origin, const char *name);
 struct bk_bitmap *bk_bitmap_usable(struct bk_origin *origin, const char *name,
@@ -127,13 +145,19 @@ size_t bk_bitmap_show(struct bk_bitmap *bitmap, char *buf, size_t size);
 
 void bk_bitmap_claim(struct bk_bitmap *bitmap, const char *job);
 int bk_bitmap_prepare(struct bk_bitmap *bitmap);
-void bk_bitmap_install(struct bk_bitmap *bitmap, struct bk_cfg *cfg);
+void bk_bitmap_install(struct bk_origin *origin, struct bk_bitmap *bitmap,
+		       struct bk_cfg *cfg);
 void bk_bitmap_started(struct bk_bitmap *bitmap);
-void bk_bitmap_abdicate(struct bk_bitmap *bitmap, const char *tag);
-void bk_bitmap_reclaim(struct bk_bitmap *bitmap);
-void bk_bitmap_release(struct bk_bitmap *bitmap);
+struct bk_store_req *bk_bitmap_abdicate(struct bk_origin *origin,
+					struct bk_bitmap *bitmap,
+					const char *tag,
+					struct work_struct *notify);
+void bk_bitmap_reclaim(struct bk_origin *origin, struct bk_bitmap *bitmap);
+void bk_bitmap_release(struct bk_origin *origin, struct bk_bitmap *bitmap);
+int bk_bitmap_added(struct bk_origin *origin, struct bk_bitmap *bitmap);
 
-void bk_bitmaps_distrust(struct bk_origin *origin, const char *why);
+void bk_bitmaps_distrust(struct bk_origin *origin, const char *why,
+			 bool persistent);
 void bk_bitmaps_resize(struct bk_origin *origin, sector_t len);
 void bk_bitmaps_free(struct bk_origin *origin);
 

@@ -182,6 +182,25 @@ void bk_bits_or(struct bk_bits *dst, const struct bk_bits *src)
 		bk_bits_or_range(dst, src, 0, src->len);
 }
 
+/**
+ * bk_bits_recount - count what is set
+ * @bits:	the bits; nobody else knows of them
+ *
+ * Context: process; takes as long as there is to look through.
+ */
+void bk_bits_recount(struct bk_bits *bits)
+{
+	unsigned long i, nr = BITS_TO_LONGS(bits->nr);
+	long dirty = 0;
+
+	for (i = 0; i < nr; i++) {
+		dirty += hweight_long(bits->words[i]);
+		if (!(i % 4096))
+			cond_resched();
+	}
+	atomic_long_add(dirty - atomic_long_read(&bits->dirty), &bits->dirty);
+}
+
 /* A word as bytes, least significant bit first. */
 static unsigned long bk_bits_wire(unsigned long word)
 {

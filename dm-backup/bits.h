@@ -37,6 +37,7 @@
  * @shift:	log2 of sectors per granule
  * @nr:		granules
  * @words:	the bits
+ * @persistent:	writes that set them wait for their region to be hot (store.h)
  * @dirty:	granules that are set
  */
 struct bk_bits {
@@ -45,6 +46,7 @@ struct bk_bits {
 	unsigned int shift;
 	unsigned long nr;
 	unsigned long *words;
+	bool persistent;
 
 	/* written by who sets a bit; the others are read by every writer */
 	atomic_long_t dirty ____cacheline_aligned_in_smp;
@@ -65,6 +67,7 @@ void bk_bits_or_range(struct bk_bits *dst, const struct bk_bits *src,
 		      sector_t from, sector_t to);
 bool bk_bits_next(const struct bk_bits *bits, sector_t from, sector_t *start,
 		  sector_t *end);
+void bk_bits_recount(struct bk_bits *bits);
 u32 bk_bits_crc(const struct bk_bits *bits);
 
 /**

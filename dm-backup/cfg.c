@@ -34,6 +34,7 @@ void bk_cfg_add_bits(struct bk_cfg *cfg, struct bk_bits *bits)
 {
 	bk_bits_get(bits);
 	cfg->bits[cfg->nr_bits++] = bits;
+	cfg->persistent |= bits->persistent;
 	cfg->active = true;
 }
 
@@ -51,7 +52,7 @@ void bk_cfg_drop_bits(struct bk_cfg *cfg, struct bk_bits *bits)
 	if (i == cfg->nr_bits)
 		return;
 	cfg->bits[i] = cfg->bits[--cfg->nr_bits];
-	cfg->active = cfg->nr_pits || cfg->nr_bits;
+	cfg->active = cfg->nr_pits || cfg->nr_bits || cfg->persistent;
 	bk_bits_put(bits);	/* not the last: it is published, or named */
 }
 
@@ -66,6 +67,14 @@ void bk_cfg_swap_bits(struct bk_cfg *cfg, struct bk_bits *old,
 {
 	bk_cfg_drop_bits(cfg, old);
 	bk_cfg_add_bits(cfg, next);
+}
+
+/* Regions are to be hot from the first persistent bitmap on. */
+static void bk_cfg_keep_persistent(struct bk_cfg *next,
+				   const struct bk_cfg *cur)
+{
+	next->persistent |= cur->persistent;
+	next->active |= next->persistent;
 }
 
 /**
@@ -92,6 +101,8 @@ struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits,
 		bk_cfg_add_pit(next, cur->pits[i]);
 	for (i = 0; next && i < cur->nr_bits; i++)
 		bk_cfg_add_bits(next, cur->bits[i]);
+	if (next)
+		bk_cfg_keep_persistent(next, cur);
 	return next;
 }
 
@@ -110,6 +121,7 @@ static struct bk_cfg *bk_cfg_without(struct bk_gate *gate, struct bk_pit *pit)
 			bk_cfg_add_pit(next, cur->pits[i]);
 	for (i = 0; i < cur->nr_bits; i++)
 		bk_cfg_add_bits(next, cur->bits[i]);
+	bk_cfg_keep_persistent(next, cur);
 	return next;
 }
 

@@ -87,6 +87,21 @@ static inline void bk_bdev_close(struct bk_bdev *b)
 #define bk_assign_str(dst, ...)	__assign_str(dst, __VA_ARGS__)
 #endif
 
+/*
+ * Does a device count what is written to it? Once only the block layer's own
+ * queues could be told not to (queue/iostats), and others had the flag not set.
+ */
+static inline bool bk_bdev_counts(struct block_device *bdev)
+{
+	struct request_queue *q = bdev_get_queue(bdev);
+
+#ifndef BK_HAVE_FEAT_IO_STAT
+	if (!queue_is_mq(q))
+		return true;
+#endif
+	return blk_queue_io_stat(q);
+}
+
 /* Target feature bits that older kernels don't know cost nothing there. */
 #ifndef DM_TARGET_ATOMIC_WRITES
 #define DM_TARGET_ATOMIC_WRITES 0

@@ -10,7 +10,6 @@
 #include <linux/ktime.h>
 #include <linux/math64.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/sched/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -18,7 +17,7 @@
 
 /* All destinations, for those who want to see the orphans. */
 static LIST_HEAD(bk_dests);
-static DEFINE_MUTEX(bk_dests_lock);
+static DEFINE_SPINLOCK(bk_dests_lock);
 
 /* Woken when one has been closed. */
 static DECLARE_WAIT_QUEUE_HEAD(bk_dests_wait);
@@ -46,13 +45,13 @@ int bk_dest_list_orphans(char *buf, size_t size)
 	struct bk_dest *dest;
 	int len = 0;
 
-	mutex_lock(&bk_dests_lock);
+	spin_lock(&bk_dests_lock);
 	list_for_each_entry(dest, &bk_dests, list)
 		if (!READ_ONCE(dest->wq))
 			len += scnprintf(buf + len, size - len, "%s%u:%u",
 					 len ? " " : "", MAJOR(dest->dev),
 					 MINOR(dest->dev));
-	mutex_unlock(&bk_dests_lock);
+	spin_unlock(&bk_dests_lock);
 	len += scnprintf(buf + len, size - len, "\n");
 	return len;
 }
@@ -84,10 +83,10 @@ static bool bk_dest_closing(dev_t dev)
 	struct bk_dest *dest;
 	bool closing = false;
 
-	mutex_lock(&bk_dests_lock);
+	spin_lock(&bk_dests_lock);
 	list_for_each_entry(dest, &bk_dests, list)
 		closing |= dest->dev == dev && !refcount_read(&dest->users);
-	mutex_unlock(&bk_dests_lock);
+	spin_unlock(&bk_dests_lock);
 	return closing;
 }
 
@@ -178,9 +177,9 @@ static void bk_dest_close_work(struct work_struct *work)
 	struct bk_dest *dest = container_of(work, struct bk_dest, work);
 
 	bk_dest_close(dest);
-	mutex_lock(&bk_dests_lock);
+	spin_lock(&bk_dests_lock);
 	list_del(&dest->list);
-	mutex_unlock(&bk_dests_lock);
+	spin_unlock(&bk_dests_lock);
 	wake_up_all(&bk_dests_wait);
 
 	/* pairs with smp_load_acquire() in bk_dest_closed() */
@@ -236,9 +235,9 @@ struct bk_dest *bk_dest_open(const char *name, struct workqueue_struct *wq,
 	INIT_LIST_HEAD(&dest->waiting[1]);
 	dest->wq = wq;
 	dest->notify = notify;
-	mutex_lock(&bk_dests_lock);
+	spin_lock(&bk_dests_lock);
 	list_add_tail(&dest->list, &bk_dests);
-	mutex_unlock(&bk_dests_lock);
+	spin_unlock(&bk_dests_lock);
 
 	dest->busy = true;
 	INIT_WORK(&dest->work, bk_dest_open_work);
@@ -311,6 +310,32 @@ void bk_dest_forget(struct bk_dest *dest)
 	dest->wq = NULL;
 	spin_unlock_irq(&dest->lock);
 	kref_put(&dest->ref, bk_dest_free);
+}
+
+/* Is any destination this device? */
+static bool bk_dest_is_there(dev_t dev)
+{
+	struct bk_dest *dest;
+	bool there = false;
+
+	spin_lock(&bk_dests_lock);
+	list_for_each_entry(dest, &bk_dests, list)
+		there |= dest->dev == dev;
+	spin_unlock(&bk_dests_lock);
+	return there;
+}
+
+/**
+ * bk_dest_wait_closed - wait until a device is closed
+ * @dev:	the device, which nobody opens any more
+ * @timeout:	in jiffies
+ *
+ * Context: process, sleeps. Return: whether it is.
+ */
+bool bk_dest_wait_closed(dev_t dev, unsigned long timeout)
+{
+	return wait_event_timeout(bk_dests_wait, !bk_dest_is_there(dev),
+				  timeout);
 }
 
 /*----------------------------------------------------------------*/

@@ -120,6 +120,7 @@ bool bk_dest_busy(struct bk_dest *dest);
 bool bk_dest_closed(struct bk_dest *dest);
 void bk_dest_forget(struct bk_dest *dest);
 void bk_dest_put(struct bk_dest *dest);
+bool bk_dest_wait_closed(dev_t dev, unsigned long timeout);
 
 static inline void bk_dest_get(struct bk_dest *dest)
 {

@@ -119,6 +119,7 @@ static void bk_gate_drain(struct work_struct *work)
 	WRITE_ONCE(gate->mode, gate->mode & ~BK_GATE_DRAINING);
 	spin_unlock(&gate->lock);
 	wake_up_all(&gate->drain_wait);	/* bk_gate_wait_drained() */
+	gate->ops->idle(gate);
 }
 
 /**

@@ -96,6 +96,8 @@ struct bk_bio {
  * @ops:	of the gate it was made for, which it may outlive
  * @epoch:	0 or 1, the counters that its writes are counted in
  * @active:	there is anything to do to a write at all
+ * @persistent:	some bits are, or were: regions are to be hot. Stays set, as the
+ *		disk has a bitmap for a while after it was taken out here
  * @nr_pits:	number of points in time
  * @nr_bits:	number of bits
  * @bits:	to mark for each write; a reference on each
@@ -107,6 +109,7 @@ struct bk_cfg {
 	const struct bk_gate_ops *ops;
 	u8 epoch;
 	bool active;
+	bool persistent;
 	unsigned int nr_pits;
 	unsigned int nr_bits;
 	struct bk_bits **bits;
@@ -117,11 +120,13 @@ struct bk_cfg {
  * struct bk_gate_ops - what the gate asks of the filter it belongs to
  * @drained:	the old epoch of the last cut has no write in flight any more;
  *		process context, may sleep
+ * @idle:	the same, and the next cut may come
  * @release:	the last reference to @cfg has gone; drop what it holds and
  *		free it; process context, may sleep
  */
 struct bk_gate_ops {
 	void (*drained)(struct bk_gate *gate);
+	void (*idle)(struct bk_gate *gate);
 	void (*release)(struct bk_cfg *cfg);
 };
 

@@ -7,6 +7,7 @@
 #include "cfg.h"
 #include "cow.h"
 #include "module.h"
+#include "store.h"
 
 #include <linux/jiffies.h>
 
@@ -141,6 +142,7 @@ static void bk_io_kick_all(struct bk_origin *origin)
 	bk_cfg_put(cfg);
 	bk_io_kick_list(origin, &origin->undrained);
 	bk_io_kick_list(origin, &origin->starved);
+	bk_io_kick_list(origin, &origin->cold);
 }
 
 /* Has @pb waited longer for @pit than it may? */
@@ -214,11 +216,14 @@ static void bk_held_work(struct work_struct *work)
 						struct bk_origin, held.work);
 	struct bk_cfg *cfg = bk_cfg_get(&origin->gate);
 	struct bk_held *held = &origin->held;
-	bool fail = false, again;
+	bool fail = false, hurry = false, again;
 	struct bk_pit *pit = NULL;
 	struct bk_bio *pb;
 
 	spin_lock(&held->lock);
+	pb = list_first_entry_or_null(&held->list, struct bk_bio, held);
+	if (pb)
+		hurry = READ_ONCE(pb->in->suspending);
 	list_for_each_entry(pb, &held->list, held) {
 		if (pb->fail)
 			continue;
@@ -241,6 +246,7 @@ static void bk_held_work(struct work_struct *work)
 	if (pit)
 		bk_pit_break(pit, -ETIMEDOUT);
 	bk_cfg_put(cfg);
+	bk_store_late(origin, hurry);
 	if (fail)
 		bk_io_kick_all(origin);
 	if (again)
@@ -439,14 +445,27 @@ static __always_inline bool bk_io_is_pending(struct bk_cfg *cfg,
 	return false;
 }
 
-/* In map: @bio has to wait. It is not counted. */
+/* Under RCU or a reference: must @bio wait for its region to be hot? */
+static __always_inline bool bk_io_is_cold(struct bk_origin *origin,
+					  struct bk_cfg *cfg, struct bio *bio)
+{
+	return cfg->persistent &&
+	       !bk_store_is_hot(origin->store, bio->bi_iter.bi_sector,
+				bio_end_sector(bio));
+}
+
+/* In map: @bio has to wait; @cold: for its region only. It is not counted. */
 static int bk_io_wait(struct bk_instance *in, struct bio *bio,
-		      struct bk_bio *pb)
+		      struct bk_bio *pb, bool cold)
 {
 	if (dm_noflush_suspending(in->ti))
 		return DM_MAPIO_REQUEUE;
+	if (cold)
+		bk_store_want(in->origin->store, bio->bi_iter.bi_sector,
+			      bio_end_sector(bio));
 	if (!bk_bio_may_wait(bio)) {
-		bk_io_hint(in->origin, bio);
+		if (!cold)
+			bk_io_hint(in->origin, bio);
 		bio_wouldblock_error(bio);
 		return DM_MAPIO_SUBMITTED;
 	}
@@ -460,7 +479,7 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 		      struct bk_bio *pb)
 {
 	struct bk_gate *gate = &in->origin->gate;
-	bool pending = true, skip = false;
+	bool pending = true, skip = false, cold = false;
 	struct bk_cfg *cfg;
 
 	rcu_read_lock();
@@ -470,6 +489,8 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 			skip = bk_io_cut(in, cfg, bio);
 		pending = bk_io_is_pending(cfg, bio);
 		if (likely(!pending))
+			cold = bk_io_is_cold(in->origin, cfg, bio);
+		if (likely(!pending && !cold))
 			bk_io_mark(cfg, bio);
 	} else {
 		bk_io_cut_size(in, bio);	/* it can't be cut later */
@@ -477,11 +498,11 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 	rcu_read_unlock();
 	bk_io_note(pb, bio);
 
-	if (likely(!pending))
+	if (likely(!pending && !cold))
 		return DM_MAPIO_REMAPPED;
 	bk_gate_leave(gate, pb);
 	if (!skip)
-		return bk_io_wait(in, bio, pb);
+		return bk_io_wait(in, bio, pb, cold);
 	atomic64_add(bio->bi_iter.bi_size, &in->origin->discards_skipped);
 	bio_endio(bio);
 	return DM_MAPIO_SUBMITTED;
@@ -591,6 +612,29 @@ static bool bk_io_wait_drained(struct bk_origin *origin, struct bk_cfg *cfg,
 }
 
 /*
+ * Wait until the regions are hot. False if they are by now: bk_io_heated() takes
+ * the list after they have become so.
+ */
+static bool bk_io_wait_hot(struct bk_bio *pb, struct bio *bio)
+{
+	struct bk_origin *origin = pb->in->origin;
+	sector_t start = bio->bi_iter.bi_sector;
+	sector_t end = bio_end_sector(bio);
+	bool wait;
+
+	spin_lock(&origin->held.lock);
+	wait = !bk_store_is_hot(origin->store, start, end) &&
+	       !dm_noflush_suspending(pb->in->ti);
+	if (wait)
+		bio_list_add(&origin->cold, bio);
+	spin_unlock(&origin->held.lock);
+	/* Not before: what was hot then may have been cooled meanwhile. */
+	if (wait)
+		bk_store_want(origin->store, start, end);
+	return wait;
+}
+
+/*
  * @bio is not counted and may have to wait for @cfg's points in time: start
  * what it waits for, in all of them, then wait. True if it is to look again;
  * otherwise it is not the caller's any more.
@@ -654,7 +698,9 @@ static bool bk_io_may_go(struct bk_gate *gate, struct bk_bio *pb,
 	rcu_read_lock();
 	cfg = bk_gate_cfg(gate, pb);
 	if (cfg) {
-		go = !bk_io_is_pending(cfg, bio);
+		go = !bk_io_is_pending(cfg, bio) &&
+		     !bk_io_is_cold(container_of(gate, struct bk_origin, gate),
+				    cfg, bio);
 		if (go) {
 			bk_io_mark(cfg, bio);
 		} else {
@@ -715,7 +761,11 @@ static bool bk_io_try(struct bk_bio *pb, struct bio *bio)
 		skip = bk_io_discard_again(pb, bio, cfg);
 	if (skip)
 		bk_io_finish(pb, bio, BLK_STS_OK);
-	again = !skip && bk_io_hold(pb, bio, cfg);
+	if (!skip && !bk_io_is_pending(cfg, bio) &&
+	    bk_io_is_cold(origin, cfg, bio))
+		again = !bk_io_wait_hot(pb, bio);
+	else
+		again = !skip && bk_io_hold(pb, bio, cfg);
 	bk_cfg_put(cfg);
 	return again;
 }
@@ -773,6 +823,17 @@ void bk_io_stopped(struct bk_origin *origin)
 }
 
 /**
+ * bk_io_heated - regions are hot, or nobody cares any more
+ * @origin:	the filter
+ *
+ * Context: process; does not sleep.
+ */
+void bk_io_heated(struct bk_origin *origin)
+{
+	bk_io_kick_list(origin, &origin->cold);
+}
+
+/**
  * bk_io_push_back - noflush suspend: give waiting bios back to dm
  * @in:		the instance; dm_noflush_suspending()
  *
@@ -822,6 +883,7 @@ void bk_io_init(struct bk_origin *origin)
 	INIT_DELAYED_WORK(&origin->held.work, bk_held_work);
 	origin->held.spare_until = jiffies;
 	bio_list_init(&origin->undrained);
+	bio_list_init(&origin->cold);
 	bio_list_init(&origin->starved);
 	INIT_DELAYED_WORK(&origin->starved_work, bk_io_starved_work);
 	spin_lock_init(&origin->hints.lock);

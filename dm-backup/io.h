@@ -12,7 +12,8 @@
  * The way of a bio that changes data
  *   1. enter the gate: counted, or parked until a cut is over;
  *   2. pending clusters in its range: leave the gate, wait (held);
- *   3. remap.
+ *   3. a region of it that is cold for a persistent bitmap: the same;
+ *   4. mark the bitmaps, remap.
  *   A waiting bio is never counted. It comes in again at 1, in a work item,
  *   through bk_io_again(), and ends in dm_submit_bio_remap().
  *
@@ -21,7 +22,8 @@
  *   - parked at the gate (gate.h), or
  *   - with the op that copies for it (cow.h), or
  *   - on origin->undrained, until the cut's old epoch has drained, or
- *   - on origin->starved, because memory for an op was short.
+ *   - on origin->starved, because memory for an op was short, or
+ *   - on origin->cold, until its regions are hot on the metadata device.
  *   All but those parked (that is over in an instant) are also on
  *   origin->held.list, oldest first, for their deadline.
  *
@@ -30,7 +32,7 @@
  *   flush: they wait on, until bk_instance.suspend_by at the latest.
  *
  * Locks
- *   held.lock  spinlock, a leaf: held, undrained, starved. hints.lock: a leaf.
+ *   held.lock  spinlock, a leaf: held, undrained, starved, cold. hints.lock: a leaf.
  */
 
 #ifndef BK_IO_H
@@ -46,6 +48,7 @@ void bk_io_exit(struct bk_origin *origin);
 void bk_io_drained(struct bk_gate *gate);
 void bk_io_forget_longest(struct bk_origin *origin);
 void bk_io_stopped(struct bk_origin *origin);
+void bk_io_heated(struct bk_origin *origin);
 void bk_io_push_back(struct bk_instance *in);
 void bk_io_hurry(struct bk_instance *in, unsigned int ms);
 void bk_io_unhurry(struct bk_instance *in);

@@ -11,6 +11,7 @@
 #include "job.h"
 #include "module.h"
 #include "options.h"
+#include "store.h"
 #include "txn.h"
 
 #include <linux/ctype.h>
@@ -250,6 +251,7 @@ struct bk_bitmap_params {
 	u64 granularity;
 	u64 disabled;
 	u64 all_dirty;
+	u64 persistent;
 };
 
 static const struct bk_option bk_bitmap_options[] = {
@@ -259,6 +261,8 @@ static const struct bk_option bk_bitmap_options[] = {
 	{ "disabled", BK_OPT_FLAG, offsetof(struct bk_bitmap_params, disabled) },
 	{ "all_dirty", BK_OPT_FLAG,
 	  offsetof(struct bk_bitmap_params, all_dirty) },
+	{ "persistent", BK_OPT_FLAG,
+	  offsetof(struct bk_bitmap_params, persistent) },
 };
 
 static int bk_msg_bitmap_change(struct bk_msg *m)
@@ -281,6 +285,7 @@ static int bk_msg_bitmap_change(struct bk_msg *m)
 	c.granularity = p.granularity;
 	c.disabled = p.disabled;
 	c.all_dirty = p.all_dirty;
+	c.persistent = p.persistent;
 	return bk_txn_change(m->origin, &c, m->error, sizeof(m->error));
 }
 
@@ -350,6 +355,13 @@ static struct bk_bits *bk_msg_any_bits(struct bk_msg *m, const char *name)
 	return bits;
 }
 
+/* What was added is in memory: it may or may not be there after a crash. */
+static void bk_msg_not_saved(struct bk_msg *m, const char *name, int err)
+{
+	bk_refuse(m, err, "bitmap '%.64s': the metadata device %s", name,
+		  err == -ETIMEDOUT ? "is slow" : "has failed");
+}
+
 /* Sources first: what can be refused is refused before anything changes. */
 static int bk_msg_bitmap_merge(struct bk_msg *m)
 {
@@ -380,8 +392,11 @@ static int bk_msg_bitmap_merge(struct bk_msg *m)
 	for (i = 0; i < nr && !err; i++)
 		bk_bits_or(dst->bits, src[i]);
 	if (!err) {
+		err = bk_bitmap_added(m->origin, dst);
+		if (err)
+			bk_msg_not_saved(m, dst->name, err);
 		mutex_lock(&m->origin->lock);
-		bk_bitmap_release(dst);
+		bk_bitmap_release(m->origin, dst);
 		mutex_unlock(&m->origin->lock);
 	}
 	for (i = 0; i < n; i++)
@@ -482,11 +497,43 @@ static int bk_msg_bitmap_load(struct bk_msg *m)
 		bk_msg_range(m, m->argv[i], bitmap->bits->len, &start, &end);
 		bk_bits_mark(bitmap->bits, start, end);
 	}
+	if (!err)
+		bk_bitmap_claim(bitmap, "load");
+	mutex_unlock(&m->origin->lock);
+	if (err)
+		return err;
+	err = bk_bitmap_added(m->origin, bitmap);
+	if (err)
+		bk_msg_not_saved(m, bitmap->name, err);
+	mutex_lock(&m->origin->lock);
+	bk_bitmap_release(m->origin, bitmap);
 	mutex_unlock(&m->origin->lock);
 	return err;
 }
 
 /*----------------------------------------------------------------*/
+
+/* The next table may be another than ours: it is asked for, not behind our back. */
+static int bk_msg_detach(struct bk_msg *m)
+{
+	struct bk_origin *origin = m->origin;
+	bool live;
+
+	mutex_lock(&origin->live_lock);
+	live = origin->live;
+	mutex_unlock(&origin->live_lock);
+	if (!live)
+		return bk_refuse(m, -EBUSY, "the filter is suspended");
+	mutex_lock(&origin->lock);
+	origin->leaving = true;
+	mutex_unlock(&origin->lock);
+	return 0;
+}
+
+static int bk_msg_metadata_save(struct bk_msg *m)
+{
+	return bk_store_save_now(m->origin, m->error, sizeof(m->error));
+}
 
 static int bk_msg_last_error(struct bk_msg *m)
 {
@@ -512,8 +559,8 @@ static const struct bk_verb bk_verbs[] = {
 	{ "backup", "start", 3, 64,
 	  "<id> target=<device> sync=<mode> [<option>=<value>...]",
 	  bk_msg_backup_start },
-	{ "bitmap", "add", 1, 4,
-	  "<name> [granularity=<sectors>] [disabled] [all_dirty]",
+	{ "bitmap", "add", 1, 5,
+	  "<name> [granularity=<sectors>] [disabled] [all_dirty] [persistent]",
 	  bk_msg_bitmap_change, .bitmap = BK_BITMAP_ADD },
 	{ "bitmap", "remove", 1, 1, "<name>", bk_msg_bitmap_change,
 	  .bitmap = BK_BITMAP_REMOVE },
@@ -543,6 +590,8 @@ static const struct bk_verb bk_verbs[] = {
 	{ "job", "finalize", 1, 1, "<id>", bk_msg_job_verb,
 	  BK_VERB_FINALIZE },
 	{ "job", "dismiss", 1, 1, "<id>", bk_msg_job_verb, BK_VERB_DISMISS },
+	{ "detach", NULL, 0, 0, "", bk_msg_detach },
+	{ "metadata", "save", 0, 0, "", bk_msg_metadata_save },
 	{ "last_error", NULL, 0, 0, "[token=<word>]", bk_msg_last_error },
 };
 

@@ -125,7 +125,7 @@ int bk_origin_refuse(struct bk_origin *origin, const char *token, int err,
  * bk_origin_io_begin - may I/O to the origin start?
  * @origin:	the filter
  * @d:		what to queue when it may, if it may not now; work and wq are
- *		set
+ *		set; NULL: nothing
  *
  * Context: process; does not sleep.
  * Return: the device, until bk_origin_io_end(); NULL if @d waits, which it may
@@ -142,7 +142,7 @@ struct block_device *bk_origin_io_begin(struct bk_origin *origin,
 		origin->io_count++;
 	else if (origin->io_closed)
 		bdev = ERR_PTR(-ENODEV);
-	else if (list_empty(&d->list))
+	else if (d && list_empty(&d->list))
 		list_add_tail(&d->list, &origin->io_deferred);
 	spin_unlock_irq(&origin->io_lock);
 	return bdev;
@@ -558,10 +558,43 @@ int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops)
 	return r;
 }
 
-/* Nobody finds it any more and no bio is in flight: end what goes on in it. */
-static void bk_origin_shutdown(struct bk_origin *origin)
+/**
+ * bk_origin_is_new - has a filter one instance only?
+ * @in:		the instance
+ *
+ * Context: dm's ctr.
+ */
+bool bk_origin_is_new(struct bk_instance *in)
 {
-	origin->ops->shutdown(origin);
+	bool is_new;
+
+	mutex_lock(&bk_cut_mutex);
+	is_new = list_is_singular(&in->origin->instances);
+	mutex_unlock(&bk_cut_mutex);
+	return is_new;
+}
+
+/**
+ * bk_origin_is_removed - is it the whole device that goes, not only its table?
+ * @origin:	the filter
+ *
+ * Context: dm's postsuspend and dtr.
+ */
+bool bk_origin_is_removed(struct bk_origin *origin)
+{
+	struct mapped_device *md = dm_get_md(disk_devt(dm_disk(origin->md)));
+
+	if (md)
+		dm_put(md);
+	return !md;
+}
+
+/* Nobody finds it any more and no bio is in flight: end what goes on in it. */
+static void bk_origin_shutdown(struct bk_instance *in)
+{
+	struct bk_origin *origin = in->origin;
+
+	origin->ops->shutdown(in);
 
 	/*
 	 * Ops that were stopped may have a read yet that waits for the origin
@@ -614,7 +647,7 @@ void bk_origin_detach(struct bk_instance *in)
 	mutex_unlock(&bk_cut_mutex);
 
 	if (last)
-		bk_origin_shutdown(origin);
+		bk_origin_shutdown(in);
 	else
 		bk_origin_put(origin);
 }

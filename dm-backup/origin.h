@@ -54,6 +54,7 @@
 
 struct bk_job;
 struct bk_origin;
+struct bk_store;
 
 /**
  * struct bk_instance - one dm_target of type backup
@@ -64,6 +65,7 @@ struct bk_origin;
  * @budget:	feature "buffer": bytes
  * @cbw_timeout: feature "cbw_timeout": default for jobs, ms; 0 is none
  * @discard:	feature "discard", enum bk_discard
+ * @hold:	feature "on_metadata_error": hold
  * @resumed:	it has been live
  * @foreign:	when it was made, a table that is not ours was live in the place of
  *		one of ours
@@ -79,6 +81,7 @@ struct bk_instance {
 	size_t budget;
 	unsigned int cbw_timeout;
 	unsigned int discard;
+	bool hold;
 	bool resumed;
 	bool foreign;
 	bool suspending;
@@ -146,6 +149,9 @@ struct bk_error {
  * @instances:	of struct bk_instance; bk_cut_mutex
  * @ops:	what the rooms above do for it
  * @dead:	out of the registry; bk_cut_mutex
+ * @leaving:	the next table may be another than ours ("detach"); lock
+ * @store:	the metadata device, or NULL; set by the first instance's ctr
+ * @distrust:	the metadata device has failed: tells the bitmaps
  * @gate:	every write passes it
  * @pool:	buffers
  * @cbw_timeout: default for jobs, of the last live instance, ms
@@ -173,6 +179,7 @@ struct bk_error {
  * @io_deferred: struct bk_deferred that wait for @io_bdev
  * @held:	waiting bios
  * @undrained:	bios that wait for the gate's old epoch; held.lock
+ * @cold:	bios that wait for their region to be hot; held.lock
  * @starved:	bios for which no op could be allocated; held.lock
  * @starved_work: sends those in again
  * @hints:	of REQ_NOWAIT writes
@@ -190,7 +197,10 @@ struct bk_origin {
 	struct list_head instances;
 	bool dead;
 	const struct bk_origin_ops *ops;
+	bool leaving;
 
+	struct bk_store *store;
+	struct work_struct distrust;
 	struct bk_gate gate;
 	struct bk_pool pool;
 	unsigned int cbw_timeout;
@@ -221,6 +231,7 @@ struct bk_origin {
 
 	struct bk_held held;
 	struct bio_list undrained;
+	struct bio_list cold;
 	struct bio_list starved;
 	struct delayed_work starved_work;
 	struct bk_hints hints;
@@ -244,12 +255,16 @@ struct bk_deferred {
  * @init:	set up what io.c keeps here
  * @kick:	background copies may find room in the budget again
  * @stopped:	a point in time has been stopped; does not sleep
+ * @heated:	regions are hot, or nobody cares any more: bios that wait for that
+ *		look again; does not sleep
+ * @distrust:	what is persistent can't be trusted, for @why; under lock
  * @reset:	end all jobs, for @cause, and take their points in time out,
  *		before it returns; if @foreign, something may have been written
  *		that did not pass the filter; under bk_cut_mutex and lock
  * @resized:	the device has another length now; after @reset
- * @shutdown:	end all jobs and wait for that, but for no destination; the
- *		origin is out of the registry and no bio is in flight
+ * @shutdown:	end all jobs and wait for that, but for no destination, and let
+ *		go of the metadata device; @in is the last instance, the origin
+ *		out of the registry and no bio in flight
  * @has_jobs:	is there any job, concluded ones included?
  */
 struct bk_origin_ops {
@@ -257,10 +272,12 @@ struct bk_origin_ops {
 	void (*init)(struct bk_origin *origin);
 	void (*kick)(struct bk_pool *pool);
 	void (*stopped)(struct bk_origin *origin);
+	void (*heated)(struct bk_origin *origin);
+	void (*distrust)(struct bk_origin *origin, const char *why);
 	void (*reset)(struct bk_origin *origin, const char *cause,
 		      bool foreign);
 	void (*resized)(struct bk_origin *origin, sector_t len);
-	void (*shutdown)(struct bk_origin *origin);
+	void (*shutdown)(struct bk_instance *in);
 	bool (*has_jobs)(struct bk_origin *origin);
 };
 
@@ -277,6 +294,8 @@ extern struct mutex bk_cut_mutex;
 int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops);
 void bk_origin_detach(struct bk_instance *in);
 void bk_origin_put(struct bk_origin *origin);
+bool bk_origin_is_new(struct bk_instance *in);
+bool bk_origin_is_removed(struct bk_origin *origin);
 struct bk_origin *bk_origin_find(const char *name, size_t len);
 
 static inline void bk_origin_get(struct bk_origin *origin)

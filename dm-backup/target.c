@@ -4,12 +4,14 @@
  *
  * Hooks, what they do, and the lock of dm's they run under
  *   ctr           type_lock   parse, open the origin, find or make the filter
- *   preresume     suspend_lock jobs for another length or origin end; never fails
+ *   preresume     suspend_lock jobs for another length or origin end; is what the
+ *                             metadata device says to be believed? never fails
  *   resume        suspend_lock the instance goes live
  *   presuspend    suspend_lock noflush: push waiting bios back; flush: bound
  *                             what they may wait. Copy-before-write goes on
  *   presuspend_undo           undo that
- *   postsuspend   suspend_lock wait for own I/O on the origin, forget it
+ *   postsuspend   suspend_lock wait for own I/O on the origin, forget it; save
+ *                             everything if the filter goes
  *   dtr           none        the last instance shuts the filter down
  *   message       SRCU        message.c
  *   map, end_io   SRCU / irq  io.c
@@ -30,6 +32,8 @@
 #include "op.h"
 #include "options.h"
 #include "origin.h"
+#include "store.h"
+#include "trust.h"
 
 #include <linux/module.h>
 #include <linux/sched/mm.h>
@@ -60,11 +64,15 @@ struct workqueue_struct *bk_wq;
  * @buffer:	byte budget, sectors
  * @cbw_timeout: default for jobs, ms
  * @discard:	enum bk_discard
+ * @metadata:	NULL, or the metadata device: MAJ:MIN or a path
+ * @on_metadata_error: 0: continue, 1: hold
  */
 struct bk_features {
 	u64 buffer;
 	u64 cbw_timeout;
 	u64 discard;
+	const char *metadata;
+	u64 on_metadata_error;
 };
 
 static const char *const bk_discard_names[] = {
@@ -74,6 +82,10 @@ static const char *const bk_discard_names[] = {
 	NULL
 };
 
+static const char *const bk_on_metadata_error_names[] = {
+	"continue", "hold", NULL
+};
+
 static const struct bk_option bk_feature_options[] = {
 	{ "buffer", BK_OPT_NUMBER, offsetof(struct bk_features, buffer),
 	  .min = BK_BUDGET_MIN, .max = BK_BUDGET_MAX },
@@ -81,6 +93,10 @@ static const struct bk_option bk_feature_options[] = {
 	  offsetof(struct bk_features, cbw_timeout), .max = 1ULL << 31 },
 	{ "discard", BK_OPT_WORD, offsetof(struct bk_features, discard),
 	  .words = bk_discard_names },
+	{ "metadata", BK_OPT_STRING, offsetof(struct bk_features, metadata) },
+	{ "on_metadata_error", BK_OPT_WORD,
+	  offsetof(struct bk_features, on_metadata_error),
+	  .words = bk_on_metadata_error_names },
 };
 
 /* dm shows ti->error, which must stay when the instance has gone. */
@@ -97,7 +113,7 @@ static void bk_ctr_error(struct dm_target *ti, const char *error)
 
 /* "<#words> [<name> <value>]..." */
 static int bk_ctr_features(struct bk_instance *in, unsigned int argc,
-			   char **argv)
+			   char **argv, const char **metadata)
 {
 	struct bk_features f = {
 		.buffer = BK_BUDGET_DEFAULT,
@@ -125,6 +141,8 @@ static int bk_ctr_features(struct bk_instance *in, unsigned int argc,
 	in->budget = f.buffer << SECTOR_SHIFT;
 	in->cbw_timeout = f.cbw_timeout;
 	in->discard = f.discard;
+	in->hold = f.on_metadata_error;
+	*metadata = f.metadata;
 	return 0;
 }
 
@@ -160,8 +178,29 @@ static void bk_ctr_bios(struct dm_target *ti)
 
 static const struct bk_origin_ops bk_origin_callbacks;
 
+/* The filter, and its metadata device. */
+static int bk_ctr_attach(struct bk_instance *in, const char *metadata)
+{
+	char error[BK_ERROR_LEN];
+	unsigned int noio;
+	int r;
+
+	r = bk_origin_attach(in, &bk_origin_callbacks);
+	if (r)
+		return r;
+	noio = memalloc_noio_save();
+	r = bk_store_open(in, metadata, error);
+	memalloc_noio_restore(noio);
+	if (r) {
+		bk_ctr_error(in->ti, error);
+		bk_origin_detach(in);
+	}
+	return r;
+}
+
 static int bk_backup_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 {
+	const char *metadata = NULL;
 	struct bk_instance *in;
 	int r;
 
@@ -179,11 +218,11 @@ static int bk_backup_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		return -ENOMEM;
 	}
 	in->ti = ti;
-	r = bk_ctr_features(in, argc - 1, argv + 1);
+	r = bk_ctr_features(in, argc - 1, argv + 1, &metadata);
 	if (!r)
 		r = bk_ctr_origin(in, argv[0]);
 	if (!r)
-		r = bk_origin_attach(in, &bk_origin_callbacks);
+		r = bk_ctr_attach(in, metadata);
 	if (r)
 		goto out;
 
@@ -216,10 +255,15 @@ static void bk_backup_dtr(struct dm_target *ti)
 
 static int bk_backup_preresume(struct dm_target *ti)
 {
+	struct bk_instance *in = ti->private;
 	unsigned int noio = memalloc_noio_save();
 
 	/* The device is suspended: reclaim that writes to it would not return. */
-	bk_origin_adopt(ti->private);
+	bk_store_begin(in);
+	/* Bits may be dropped from disk with what is cut off. */
+	if (in->ti->len != in->origin->len && in->origin->store)
+		blkdev_issue_flush(in->dev->bdev);
+	bk_origin_adopt(in);
 	memalloc_noio_restore(noio);
 	return 0;
 }
@@ -230,6 +274,7 @@ static void bk_backup_resume(struct dm_target *ti)
 
 	bk_io_unhurry(in);
 	bk_origin_resume(in);
+	bk_store_idle(in->origin);
 }
 
 static void bk_backup_presuspend(struct dm_target *ti)
@@ -249,7 +294,19 @@ static void bk_backup_presuspend_undo(struct dm_target *ti)
 
 static void bk_backup_postsuspend(struct dm_target *ti)
 {
-	bk_origin_quiesce(ti->private);
+	struct bk_instance *in = ti->private;
+	struct bk_origin *origin = in->origin;
+	unsigned int noio = memalloc_noio_save();
+	bool leaving;
+
+	bk_origin_quiesce(in);
+	mutex_lock(&origin->lock);
+	leaving = origin->leaving;
+	origin->leaving = false;
+	mutex_unlock(&origin->lock);
+	if (leaving || bk_origin_is_removed(origin))
+		bk_store_end(in, NULL);
+	memalloc_noio_restore(noio);
 }
 
 /*----------------------------------------------------------------*/
@@ -299,6 +356,9 @@ static void bk_status_info(struct bk_instance *in, char *result,
 	DMEMIT(" 3 guest_copied %llu held_total %llu discards_skipped %llu",
 	       (u64)atomic64_read(&origin->guest_bytes) >> SECTOR_SHIFT, total,
 	       (u64)atomic64_read(&origin->discards_skipped) >> SECTOR_SHIFT);
+	DMEMIT(" ");
+	sz += bk_store_status(origin, result + min_t(size_t, sz, maxlen),
+			      maxlen - min_t(size_t, sz, maxlen));
 }
 
 /* The features that are not at their defaults, so that the table round-trips. */
@@ -308,7 +368,9 @@ static void bk_status_table(struct bk_instance *in, char *result,
 	bool buffer = in->budget != (size_t)BK_BUDGET_DEFAULT << SECTOR_SHIFT;
 	bool timeout = in->cbw_timeout != BK_CBW_TIMEOUT_DEFAULT;
 	bool discard = in->discard != BK_DISCARD_AUTO;
-	unsigned int words = 2 * (buffer + timeout + discard);
+	struct bk_store *store = in->origin->store;
+	unsigned int words = 2 * (buffer + timeout + discard + !!store +
+				  in->hold);
 	size_t sz = 0;
 
 	DMEMIT("%s", in->dev->name);
@@ -320,6 +382,10 @@ static void bk_status_table(struct bk_instance *in, char *result,
 		DMEMIT(" cbw_timeout %u", in->cbw_timeout);
 	if (discard)
 		DMEMIT(" discard %s", bk_discard_names[in->discard]);
+	if (store)
+		DMEMIT(" metadata %s", store->name);
+	if (in->hold)
+		DMEMIT(" on_metadata_error hold");
 }
 
 static void bk_backup_status(struct dm_target *ti, status_type_t type,
@@ -338,9 +404,10 @@ static void bk_backup_status(struct dm_target *ti, status_type_t type,
 		break;
 	case STATUSTYPE_IMA:
 		DMEMIT_TARGET_NAME_VERSION(ti->type);
-		DMEMIT(",origin=%s,buffer=%zu,cbw_timeout=%u,discard=%s;",
+		DMEMIT(",origin=%s,buffer=%zu,cbw_timeout=%u,discard=%s,metadata=%s;",
 		       in->dev->name, in->budget >> SECTOR_SHIFT,
-		       in->cbw_timeout, bk_discard_names[in->discard]);
+		       in->cbw_timeout, bk_discard_names[in->discard],
+		       in->origin->store ? in->origin->store->name : "-");
 		break;
 	}
 }
@@ -468,6 +535,14 @@ static void bk_origin_drained(struct bk_gate *gate)
 	bk_io_drained(gate);
 }
 
+/* What waited for the drain may be written. */
+static void bk_origin_idle(struct bk_gate *gate)
+{
+	struct bk_origin *origin = container_of(gate, struct bk_origin, gate);
+
+	bk_store_idle(origin);
+}
+
 /* The budget may have room for background copies again. Under rcu_read_lock(). */
 static void bk_origin_kick(struct bk_pool *pool)
 {
@@ -488,24 +563,61 @@ static void bk_origin_reset(struct bk_origin *origin, const char *cause,
 	bk_jobs_break(origin, -EINVAL, cause);
 	bk_cfg_remove_pits(origin);
 	if (foreign)
-		bk_bitmaps_distrust(origin, cause);
+		bk_bitmaps_distrust(origin, cause, false);
 }
 
-static void bk_origin_end(struct bk_origin *origin)
+static void bk_origin_distrust(struct bk_origin *origin, const char *why)
 {
+	bk_bitmaps_distrust(origin, why, true);
+}
+
+/* The metadata device has failed. */
+static void bk_origin_distrust_work(struct work_struct *work)
+{
+	struct bk_origin *origin = container_of(work, struct bk_origin,
+						distrust);
+
+	mutex_lock(&origin->lock);
+	bk_bitmaps_distrust(origin, "the metadata device failed", true);
+	mutex_unlock(&origin->lock);
+	bk_origin_event(origin, "metadata_failed", "",
+			"the metadata device failed");
+	DMERR("%s: the metadata device failed: persistent bitmaps are inconsistent",
+	      origin->name);
+}
+
+static void bk_origin_setup(struct bk_origin *origin)
+{
+	INIT_WORK(&origin->distrust, bk_origin_distrust_work);
+	bk_io_init(origin);
+}
+
+static void bk_origin_end(struct bk_instance *in)
+{
+	struct bk_origin *origin = in->origin;
+
+	/* Nothing, if postsuspend has done it. */
+	bk_store_end(in, bk_origin_is_removed(origin) ? NULL :
+		     "the filter's table was replaced without detach");
 	bk_jobs_shutdown(origin);
 	bk_bitmaps_free(origin);
+	/* These may call the store. */
+	flush_work(&origin->gate.drain_work);
 	bk_io_exit(origin);
+	bk_store_close(origin);
 }
 
 static const struct bk_origin_ops bk_origin_callbacks = {
 	.gate = {
 		.drained	= bk_origin_drained,
+		.idle		= bk_origin_idle,
 		.release	= bk_cfg_release,
 	},
-	.init		= bk_io_init,
+	.init		= bk_origin_setup,
 	.kick		= bk_origin_kick,
 	.stopped	= bk_io_stopped,
+	.heated		= bk_io_heated,
+	.distrust	= bk_origin_distrust,
 	.reset		= bk_origin_reset,
 	.resized	= bk_bitmaps_resize,
 	.shutdown	= bk_origin_end,
@@ -521,6 +633,7 @@ static int __init bk_module_init(void)
 	bk_wq = alloc_workqueue("dm_backup", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	if (!bk_wq)
 		return -ENOMEM;
+	bk_trust_init();
 	r = bk_op_init();
 	if (r)
 		goto out_wq;

@@ -88,6 +88,47 @@ TRACE_EVENT(bk_break,
 	TP_printk("job %s: %d", __get_str(job), __entry->err)
 );
 
+/* Regions were made hot, or cold, on the metadata device. */
+TRACE_EVENT(bk_regions,
+	TP_PROTO(const char *device, bool hot, unsigned int blocks, int err),
+	TP_ARGS(device, hot, blocks, err),
+	TP_STRUCT__entry(
+		__string(device, device)
+		__field(bool, hot)
+		__field(unsigned int, blocks)
+		__field(int, err)
+	),
+	TP_fast_assign(
+		bk_assign_str(device, device);
+		__entry->hot = hot;
+		__entry->blocks = blocks;
+		__entry->err = err;
+	),
+	TP_printk("%s: %s, %u blocks of the map: %d", __get_str(device),
+		  __entry->hot ? "hot" : "cold", __entry->blocks, __entry->err)
+);
+
+/* A request to the metadata device has been done. */
+TRACE_EVENT(bk_store,
+	TP_PROTO(const char *device, unsigned int verb, unsigned int slot,
+		 int err),
+	TP_ARGS(device, verb, slot, err),
+	TP_STRUCT__entry(
+		__string(device, device)
+		__field(unsigned int, verb)
+		__field(unsigned int, slot)
+		__field(int, err)
+	),
+	TP_fast_assign(
+		bk_assign_str(device, device);
+		__entry->verb = verb;
+		__entry->slot = slot;
+		__entry->err = err;
+	),
+	TP_printk("%s: request %u of slot %u: %d", __get_str(device),
+		  __entry->verb, __entry->slot, __entry->err)
+);
+
 #endif
 
 #undef TRACE_INCLUDE_PATH

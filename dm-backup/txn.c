@@ -512,7 +512,7 @@ static int bk_change_cut(struct bk_origin *origin, struct bk_bitmap_change *c)
 	mutex_lock(&gate->cfg_lock);
 	part.next = bk_cfg_copy(gate, 0, 1, GFP_NOIO);
 	if (part.next) {
-		bk_bitmap_change_install(c, part.next);
+		bk_bitmap_change_install(origin, c, part.next);
 		list_add(&part.list, &parts);
 		bk_gate_cut(&parts);
 	}
@@ -558,8 +558,9 @@ static int bk_change_try(struct bk_origin *origin, struct bk_bitmap_change *c,
  * @error:	filled with a sentence on failure
  * @size:	of @error
  *
- * When it returns, what was in flight before has ended and is recorded, unless
- * all of this takes more than BK_DRAIN_MS: the change stands anyway.
+ * When it returns, what was in flight before has ended and is recorded, and the
+ * metadata device has followed, unless all of this takes more than BK_DRAIN_MS:
+ * the change stands anyway.
  *
  * Context: process, sleeps for at most BK_DRAIN_MS, killably: a message's.
  * Return: 0 or a negative errno.
@@ -583,9 +584,15 @@ int bk_txn_change(struct bk_origin *origin, struct bk_bitmap_change *c,
 			break;
 		err = 0;
 	}
-	bk_bitmap_change_clean(c, !err);
-	if (!err)
+	if (!err) {
 		bk_gate_wait_drained(&origin->gate,
 				     max_t(long, end - jiffies, 1));
+		err = bk_bitmap_change_finish(origin, c,
+					      max_t(long, end - jiffies, HZ),
+					      error, size);
+		bk_bitmap_change_clean(origin, c, true);
+	} else {
+		bk_bitmap_change_clean(origin, c, false);
+	}
 	return err;
 }

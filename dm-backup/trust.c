@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Has anybody written to an origin while its filter was not there? The contract
+ * is in trust.h.
+ */
+
+#include "trust.h"
+#include "blockio.h"
+#include "compat.h"
+
+#include <linux/crc32c.h>
+#include <linux/part_stat.h>
+#include <linux/random.h>
+#include <linux/vmalloc.h>
+
+/* A file system's last change may be that much later than the last lease, s. */
+#define BK_TRUST_SLACK		60
+
+/* Another one after each loading of the module, so after each boot. */
+u8 bk_trust_session[BK_MD_UUID];
+
+/**
+ * bk_trust_init - the module is being loaded
+ */
+void bk_trust_init(void)
+{
+	get_random_bytes(bk_trust_session, sizeof(bk_trust_session));
+}
+
+static u64 bk_trust_written(struct block_device *bdev)
+{
+	return part_stat_read(bdev, sectors[STAT_WRITE]) +
+	       part_stat_read(bdev, sectors[STAT_DISCARD]);
+}
+
+static int bk_trust_read_print(struct block_device *bdev, u64 len, void *buf,
+			       u32 *print)
+{
+	unsigned int i;
+	u32 crc = ~0U;
+	u64 sector;
+	u32 bytes;
+	int r;
+
+	for (i = 0; i < BK_MD_SAMPLES; i++) {
+		if (!bk_md_sample(len, i, &sector, &bytes))
+			continue;
+		r = bk_block_io(bdev, REQ_OP_READ, sector, buf, bytes);
+		if (r)
+			return r;
+		crc = crc32c(crc, buf, bytes);
+	}
+	*print = ~crc;
+	return 0;
+}
+
+static int bk_trust_read_witness(struct block_device *bdev, u64 len, void *buf,
+				 struct bk_md_witness *witness)
+{
+	int r;
+
+	memset(witness, 0, sizeof(*witness));
+	if (len < BK_MD_WITNESS_BYTES >> SECTOR_SHIFT)
+		return 0;
+	r = bk_block_io(bdev, REQ_OP_READ, 0, buf, BK_MD_WITNESS_BYTES);
+	if (!r)
+		bk_md_witness_read(buf, witness);
+	return r;
+}
+
+/**
+ * bk_trust_witness - what does the origin's file system tell?
+ * @bdev:	the origin
+ * @len:	its length, sectors
+ * @witness:	filled in
+ *
+ * Context: process, sleeps for as long as the origin takes.
+ * Return: 0 or a negative errno.
+ */
+int bk_trust_witness(struct block_device *bdev, u64 len,
+		     struct bk_md_witness *witness)
+{
+	void *buf = __vmalloc(BK_MD_WITNESS_BYTES, GFP_NOIO);
+	int r = -ENOMEM;
+
+	if (buf)
+		r = bk_trust_read_witness(bdev, len, buf, witness);
+	vfree(buf);
+	return r;
+}
+
+/**
+ * bk_trust_look - look at a filter's devices
+ * @in:		its instance, through which nothing is being written
+ * @print:	take samples, too
+ * @e:		filled in
+ *
+ * Context: process, sleeps for as long as the origin takes.
+ */
+void bk_trust_look(struct bk_instance *in, bool print, struct bk_evidence *e)
+{
+	struct block_device *bdev[2] = {
+		dm_disk(in->origin->md)->part0,
+		in->dev->bdev,
+	};
+	void *buf = __vmalloc(BK_MD_SAMPLE_BYTES, GFP_NOIO);
+	unsigned int i;
+
+	memset(e, 0, sizeof(*e));
+	for (i = 0; i < 2; i++) {
+		e->written[i] = bk_trust_written(bdev[i]);
+		e->device[i] = bdev[i]->bd_dev;
+		e->uncounted |= !bk_bdev_counts(bdev[i]);
+	}
+	e->err = buf ? 0 : -ENOMEM;
+	if (!e->err)
+		e->err = bk_trust_read_witness(bdev[1], in->ti->len, buf,
+					       &e->witness);
+	if (!e->err && print)
+		e->err = bk_trust_read_print(bdev[1], in->ti->len, buf,
+					     &e->print);
+	vfree(buf);
+}
+
+/* Has either device counted a write since the filter stopped, or at all? */
+static bool bk_trust_was_written(const struct bk_md_root *root,
+				 const struct bk_evidence *e)
+{
+	bool same = root->clean && !memcmp(root->session, bk_trust_session,
+					   BK_MD_UUID);
+	unsigned int i;
+
+	for (i = 0; i < 2; i++)
+		if (e->written[i] &&
+		    !(same && e->device[i] == root->device[i] &&
+		      e->written[i] == root->written[i]))
+			return true;
+	return false;
+}
+
+static const char *bk_trust_judge_crash(const struct bk_md_root *root,
+					const struct bk_md_lease *lease,
+					bool leased,
+					const struct bk_evidence *e)
+{
+	if (!memcmp(root->session, bk_trust_session, BK_MD_UUID))
+		return "the filter's table was replaced without detach, or its end was not saved";
+	if (!leased)
+		return "the metadata device's lease is damaged";
+	if (lease->witness.kind != BK_MD_WITNESS_NONE &&
+	    (lease->witness.kind != e->witness.kind ||
+	     lease->witness.mark != e->witness.mark))
+		return "the file system was mounted without the filter after a crash";
+	if (e->witness.time > lease->time + BK_TRUST_SLACK)
+		return "the file system is newer than the metadata device";
+	return NULL;
+}
+
+/**
+ * bk_trust_judge - can what is on the metadata device be believed?
+ * @root:	of the metadata device
+ * @lease:	of the same
+ * @leased:	there is one
+ * @e:		what the filter's devices tell now
+ *
+ * Return: NULL, or why not.
+ */
+const char *bk_trust_judge(const struct bk_md_root *root,
+			   const struct bk_md_lease *lease, bool leased,
+			   const struct bk_evidence *e)
+{
+	if (root->broken)
+		return "the metadata device failed, or a table was replaced without detach";
+	if (e->err)
+		return "the origin could not be read";
+	if (e->uncounted)
+		return "the kernel does not count the device's writes (queue/iostats is 0)";
+	if (bk_trust_was_written(root, e))
+		return "the device was written before the filter was there";
+	if (!root->clean)
+		return bk_trust_judge_crash(root, lease, leased, e);
+	if (e->print != root->print)
+		return "the device was written while the filter was not there";
+	return NULL;
+}
