@@ -5,6 +5,7 @@
 #   make demo            a live backup of a mounted LV, in a VM       (4 minutes)
 #   make check           all tests, in VMs on kernels 6.1 and 6.12   (half an hour)
 #   make unit            the parts that are only logic, under sanitizers, without a VM
+#   make fuzz            the on-disk format's reading, with a million bad images
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
 #   make bench           what it costs, as a table                 (see benchmarks.md)
 #   make lint            checkpatch, sparse, shellcheck
@@ -77,10 +78,21 @@ module-uml: deps
 .PHONY: utility
 utility: build/dmbackup
 
-build/dmbackup: $(wildcard userspace/*.[ch])
+utility_cc = $(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -I/usr/include/libsmartcols $(CPPFLAGS)
+
+# The on-disk form of persistent bitmaps is the module's own source; it and who
+# calls it see stand-ins for the kernel's headers, and nobody else does.
+codec := build/obj/codec.o build/obj/metadata.o
+build/obj/codec.o: dm-backup/metadata.c
+build/obj/metadata.o: userspace/metadata.c
+$(codec): dm-backup/metadata.h $(wildcard userspace/*.h userspace/shim/*/*.h)
+	@mkdir -p build/obj
+	$(utility_cc) -Iuserspace/shim -c -o $@ $(filter %.c,$^)
+
+build/dmbackup: $(wildcard userspace/*.[ch]) $(codec)
 	@mkdir -p build
-	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -I/usr/include/libsmartcols $(CPPFLAGS) \
-		-o $@ userspace/*.c $(LDFLAGS) -ldevmapper -lsmartcols -lblkid -lmount
+	$(utility_cc) -o $@ $(filter-out userspace/metadata.c,$(filter %.c,$^)) $(codec) \
+		$(LDFLAGS) -ldevmapper -lsmartcols -lblkid -lmount
 
 # --- tests ----------------------------------------------------------------------
 build/torture: $(wildcard tests/torture/*.[ch])
@@ -95,6 +107,11 @@ build/quick: tests/functional/quick.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
 
+build/replay: tests/crash/replay.c dm-backup/metadata.c dm-backup/metadata.h
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -Iuserspace/shim -o $@ tests/crash/replay.c \
+		dm-backup/metadata.c
+
 # What functional tests fill origin and destination with: sectors that are all
 # different, and bytes 0xff. 16 MiB each; slow to make in an emulated machine.
 build/fill-s:
@@ -107,7 +124,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/quick build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/quick build/replay build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps
@@ -116,6 +133,10 @@ mutants: deps
 .PHONY: unit
 unit: deps
 	@$(MAKE) --no-print-directory -C tests/unit O=$(abspath build)/unit run
+
+.PHONY: fuzz
+fuzz: deps
+	@$(MAKE) --no-print-directory -C tests/fuzz O=$(abspath build)/fuzz run
 
 # What is asked for on the command line only: CHECK='t-a torture' for some suites.
 .PHONY: check

@@ -20,6 +20,7 @@
 #include "dmbackup.h"
 #include "filter.h"
 #include "guard.h"
+#include "metadata.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -79,11 +80,25 @@ static int load_module(void)
 	return EX_FAILED;
 }
 
-/* The word list of features, with its count in front. To be freed. */
-static int feature_words(const struct options *o, char **words)
+/* What a table says of a filter: names and values. */
+struct features {
+	char *words;
+	unsigned int n;
+};
+
+static void add_feature(struct features *f, const char *name, char *value)
 {
-	char *text = xstrdup(""), *next;
-	unsigned int n = 0;
+	char *next = xasprintf("%s %s %s", f->words ? f->words : "", name,
+			       value);
+
+	free(f->words);
+	free(value);
+	f->words = next;
+	f->n += 2;
+}
+
+static int feature_words(const struct options *o, struct features *f)
+{
 	uint64_t v;
 
 	if (o->buffer) {
@@ -94,30 +109,42 @@ static int feature_words(const struct options *o, char **words)
 			    o->buffer);
 			return EX_USAGE_;
 		}
-		next = xasprintf("%s buffer %llu", text,
-				 (unsigned long long)v / 512);
-		free(text);
-		text = next;
-		n += 2;
+		add_feature(f, "buffer", xasprintf("%llu",
+						   (unsigned long long)v / 512));
 	}
 	if (o->cbw_timeout) {
 		if (!parse_seconds("--cbw-timeout", o->cbw_timeout, &v))
 			return EX_USAGE_;
-		next = xasprintf("%s cbw_timeout %llu", text,
-				 (unsigned long long)v);
-		free(text);
-		text = next;
-		n += 2;
+		add_feature(f, "cbw_timeout",
+			    xasprintf("%llu", (unsigned long long)v));
 	}
-	if (o->discard) {
-		next = xasprintf("%s discard %s", text, o->discard);
-		free(text);
-		text = next;
-		n += 2;
-	}
-	*words = n ? xasprintf(" %u%s", n, text) : xstrdup("");
-	free(text);
+	if (o->discard)
+		add_feature(f, "discard", xstrdup(o->discard));
 	return EX_OK;
+}
+
+/* The last thing before the filter is made: this may make or format a device. */
+static int feature_metadata(const struct options *o, const struct device *d,
+			    const char *origin, struct features *f)
+{
+	struct device meta;
+	int r;
+
+	if (!o->metadata)
+		return EX_OK;
+	r = metadata_prepare(d, origin, o->metadata, &meta);
+	if (!r)
+		add_feature(f, "metadata",
+			    xasprintf("%u:%u", meta.major, meta.minor));
+	return r;
+}
+
+/* The parameters of a filter's table. To be freed. */
+static char *filter_params(unsigned int ma, unsigned int mi,
+			   const struct features *f)
+{
+	return f->n ? xasprintf("%u:%u %u%s", ma, mi, f->n, f->words) :
+		      xasprintf("%u:%u", ma, mi);
 }
 
 /*------------------------------------------------------------------*/
@@ -250,7 +277,7 @@ static int attach_make_lower(struct attach *a)
 	return code_of_errno(r);
 }
 
-static int attach_swap(struct attach *a, const char *features)
+static int attach_swap(struct attach *a, const struct features *f)
 {
 	struct dm_dev lower;
 	char *params;
@@ -260,7 +287,7 @@ static int attach_swap(struct attach *a, const char *features)
 		say("%s: %s is gone: %s", a->d->arg, a->lower, strerror(-r));
 		return code_of_errno(r);
 	}
-	params = xasprintf("%u:%u%s", lower.major, lower.minor, features);
+	params = filter_params(lower.major, lower.minor, f);
 	dm_tab_add(&a->top, 0, dm_tab_len(&a->old), "backup", params);
 	free(params);
 
@@ -272,7 +299,7 @@ static int attach_swap(struct attach *a, const char *features)
 	return code_of_errno(r);
 }
 
-static int attach_do(struct attach *a, const char *features)
+static int attach_do(struct attach *a, const struct features *f)
 {
 	struct guard g;
 	int r = guard_begin(&g, a->d->dm.name, attach_finish, a);
@@ -281,7 +308,7 @@ static int attach_do(struct attach *a, const char *features)
 		return r;
 	r = attach_make_lower(a);
 	if (!r)
-		r = attach_swap(a, features);
+		r = attach_swap(a, f);
 	if (r)
 		attach_finish(a);
 	guard_end(&g);
@@ -291,12 +318,12 @@ static int attach_do(struct attach *a, const char *features)
 int cmd_attach(int argc, char **argv, const struct options *o)
 {
 	struct attach a = { 0 };
+	struct features f = { 0 };
 	struct device d;
-	char *features;
 	int r;
 
 	(void)argc;
-	r = feature_words(o, &features);
+	r = feature_words(o, &f);
 	if (!r)
 		r = device_find_locked(argv[0], &d);
 	if (r)
@@ -310,11 +337,13 @@ int cmd_attach(int argc, char **argv, const struct options *o)
 	a.lower = lower_name(&d);
 	r = attach_read(&a);
 	if (!r)
-		r = attach_do(&a, features);
+		r = feature_metadata(o, &d, metadata_origin(&d), &f);
+	if (!r)
+		r = attach_do(&a, &f);
 	dm_tab_free(&a.old);
 	dm_tab_free(&a.top);
 	free(a.lower);
-	free(features);
+	free(f.words);
 	return r;
 }
 
@@ -388,32 +417,64 @@ static void detach_finish(void *ctx)
 		dm_remove(x->lower.name);
 }
 
+static int detach_failed(const struct detach *x, int err)
+{
+	say("%s: the filter can't be detached: %s", x->d->arg, dm_why());
+	return code_of_errno(err);
+}
+
+/*
+ * The twin instead of the filter. The filter is told only when all is ready:
+ * from then on it takes another table for the end that was meant, at which what
+ * is persistent is saved.
+ */
+static int detach_filter(struct detach *x)
+{
+	char *params = xasprintf("%u:%u", x->lower.major, x->lower.minor);
+	struct dm_tab pass = { 0 };
+	int err, r;
+
+	dm_tab_add(&pass, 0, dm_tab_len(&x->old), "backup-pass", params);
+	free(params);
+	err = dm_load(x->d->dm.name, &pass, x->d->dm.read_only);
+	dm_tab_free(&pass);
+	if (err)
+		return detach_failed(x, err);
+	r = filter_send(x->d, "detach", "detach");
+	if (r)
+		return r;
+	err = dm_resume(x->d->dm.name);
+	return err ? detach_failed(x, err) : EX_OK;
+}
+
+static int detach_lower(struct detach *x)
+{
+	int err = detach_swap(x, &x->old);
+
+	if (err)
+		return detach_failed(x, err);
+	err = dm_remove(x->lower.name);
+	if (err)
+		say("%s: detached, but %s stays: %s", x->d->arg,
+		    x->lower.name, dm_why());
+	return code_of_errno(err);
+}
+
 static int detach_do(struct detach *x)
 {
-	struct dm_tab pass = { 0 };
 	struct guard g;
-	char *params;
 	int r = guard_begin(&g, x->d->dm.name, detach_finish, x);
 
 	if (r)
 		return r;
-	params = xasprintf("%u:%u", x->lower.major, x->lower.minor);
-	dm_tab_add(&pass, 0, dm_tab_len(&x->old), "backup-pass", params);
-	free(params);
 	if (dm_tab_is(&x->live, "backup"))
-		r = detach_swap(x, &pass);
+		r = detach_filter(x);
 	if (!r)
-		r = detach_swap(x, &x->old);
-	if (r) {
-		say("%s: the filter can't be detached: %s", x->d->arg, dm_why());
+		r = detach_lower(x);
+	if (r)
 		dm_clear(x->d->dm.name);
-	} else if ((r = dm_remove(x->lower.name))) {
-		say("%s: detached, but %s stays: %s", x->d->arg,
-		    x->lower.name, dm_why());
-	}
 	guard_end(&g);
-	dm_tab_free(&pass);
-	return code_of_errno(r);
+	return r;
 }
 
 static void cancel_job(const struct device *d, const struct job *j)
@@ -461,16 +522,23 @@ int end_jobs(const struct device *d, bool force)
 	}
 }
 
-/* What is not on disk would be lost: a full backup would be next. */
+/*
+ * What is not on disk would be lost: a full backup would be next. It would be
+ * anyhow for one that is inconsistent.
+ */
 static int check_bitmaps(const struct device *d, bool force)
 {
+	const struct bitmap *first = NULL;
 	struct bitmap *list = NULL;
-	unsigned int n;
+	unsigned int i, n = 0, lost = 0;
 	int r = force ? EX_OK : bitmaps_read(d, &list, &n);
 
-	if (!force && !r && n) {
+	for (i = 0; !r && i < n; i++)
+		if (!list[i].persistent && !list[i].inconsistent && !lost++)
+			first = &list[i];
+	if (lost) {
 		say("%s: has bitmaps that would be lost: %s%s", d->arg,
-		    list[0].name, n > 1 ? " and others" : "");
+		    first->name, lost > 1 ? " and others" : "");
 		hint("give --force to do it all the same; the next backup will have to be a full one");
 		r = EX_REFUSED;
 	}
@@ -504,16 +572,27 @@ int cmd_detach(int argc, char **argv, const struct options *o)
 /*------------------------------------------------------------------*/
 /* open, close: a filter on top, under a name of its own */
 
+static int open_make(const struct device *d, const char *name, const char *uuid,
+		     const struct dm_tab *tab)
+{
+	int err = dm_make(name, uuid, tab, false, false);
+
+	if (err)
+		say("%s: can't be opened as %s: %s", d->arg, name, dm_why());
+	return code_of_errno(err);
+}
+
 int cmd_open(int argc, char **argv, const struct options *o)
 {
+	struct features f = { 0 };
 	struct dm_tab tab = { 0 };
-	char *features, *params, *uuid;
+	char *params, *uuid;
 	struct dm_dev dm;
 	struct device d;
 	int r;
 
 	(void)argc;
-	r = feature_words(o, &features);
+	r = feature_words(o, &f);
 	if (!r)
 		r = device_find(argv[0], &d);
 	if (!r)
@@ -524,17 +603,22 @@ int cmd_open(int argc, char **argv, const struct options *o)
 		say("%s: a device of that name is there already", argv[1]);
 		return EX_REFUSED;
 	}
-	params = xasprintf("%u:%u%s", d.major, d.minor, features);
 	uuid = xasprintf("DMBACKUP-%s", argv[1]);
-	dm_tab_add(&tab, 0, d.sectors, "backup", params);
-	r = dm_make(argv[1], uuid, &tab, false, false);
-	if (r)
-		say("%s: can't be opened as %s: %s", d.arg, argv[1], dm_why());
+	/* No metadata is made for what can't be opened anyhow. */
+	if (o->metadata)
+		r = device_check_unused(&d);
+	if (!r)
+		r = feature_metadata(o, &d, uuid, &f);
+	if (!r) {
+		params = filter_params(d.major, d.minor, &f);
+		dm_tab_add(&tab, 0, d.sectors, "backup", params);
+		free(params);
+		r = open_make(&d, argv[1], uuid, &tab);
+	}
 	dm_tab_free(&tab);
-	free(features);
-	free(params);
+	free(f.words);
 	free(uuid);
-	return code_of_errno(r);
+	return r;
 }
 
 int cmd_close(int argc, char **argv, const struct options *o)

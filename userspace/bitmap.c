@@ -113,9 +113,29 @@ static int verb(const char *arg, const char *what, const char *name,
 	return r ? r : filter_send(&d, what, "bitmap %s %s%s", what, name, more);
 }
 
+/* "MAJ:MIN <#words> [<name> <value>]..." */
+static bool has_metadata(const struct device *d)
+{
+	char *word, *rest = NULL;
+	unsigned int n = 0;
+	struct dm_tab tab;
+	bool found = false;
+
+	if (dm_tab_read(d->dm.name, &tab))
+		return false;
+	word = dm_tab_is(&tab, "backup") ?
+	       strtok_r(tab.seg[0].params, " ", &rest) : NULL;
+	/* After the origin and the count each second one is a name. */
+	for (; word && !found; word = strtok_r(NULL, " ", &rest), n++)
+		found = n >= 2 && !(n % 2) && !strcmp(word, "metadata");
+	dm_tab_free(&tab);
+	return found;
+}
+
 int bitmap_add(const struct device *d, const char *name)
 {
-	return filter_send(d, "bitmap add", "bitmap add %s all_dirty", name);
+	return filter_send(d, "bitmap add", "bitmap add %s all_dirty%s", name,
+			   has_metadata(d) ? " persistent" : "");
 }
 
 int bitmap_remove(const struct device *d, const char *name)
@@ -141,7 +161,8 @@ int cmd_bitmap_add(int argc, char **argv, const struct options *o)
 		snprintf(more, sizeof(more), " granularity=%llu",
 			 (unsigned long long)bytes / 512);
 	}
-	snprintf(more + strlen(more), sizeof(more) - strlen(more), "%s%s",
+	snprintf(more + strlen(more), sizeof(more) - strlen(more), "%s%s%s",
+		 o->persistent ? " persistent" : "",
 		 o->disabled ? " disabled" : "",
 		 o->all_dirty ? " all_dirty" : "");
 	return verb(argv[0], "add", argv[1], more);
@@ -253,7 +274,7 @@ typedef void (*dump_fn)(uint64_t start, uint64_t length);
 static uint64_t dump_pos;	/* end of the last range */
 static unsigned int dump_count;
 
-static void dump_range(uint64_t start, uint64_t length)
+static void dump_plain(uint64_t start, uint64_t length)
 {
 	if (length)
 		printf("%llu %llu\n", (unsigned long long)start,
@@ -292,19 +313,55 @@ static void dump_ddrescue(uint64_t start, uint64_t length)
 	dump_pos = start + length;
 }
 
-static const struct dump_format {
+struct dump_format {
 	const char *name;
 	dump_fn fn;
-} dump_formats[] = {
-	{ "ranges", dump_range },
+};
+
+static const struct dump_format dump_formats[] = {
+	{ "ranges", dump_plain },
 	{ "json", dump_json },
 	{ "borg-map", dump_borg },
 	{ "ddrescue", dump_ddrescue },
 	{ }
 };
 
+const struct dump_format *dump_format(const char *name)
+{
+	const struct dump_format *f;
+
+	for (f = dump_formats; f->name; f++)
+		if (!name || !strcmp(f->name, name))
+			return f;
+	say("--format: '%s' is none of ranges, json, borg-map, ddrescue", name);
+	return NULL;
+}
+
+void dump_begin(const struct dump_format *f, const char *name,
+		uint64_t granularity, uint64_t size)
+{
+	if (f->fn == dump_json)
+		printf("{\n  \"name\": \"%s\", \"granularity\": %llu, \"size\": %llu,\n  \"ranges\": [",
+		       name, (unsigned long long)granularity,
+		       (unsigned long long)size);
+	else if (f->fn == dump_ddrescue)
+		printf("# Mapfile. Created by dmbackup\n0x00000000     ?               1\n");
+}
+
+void dump_range(const struct dump_format *f, uint64_t start, uint64_t length)
+{
+	f->fn(start, length);
+}
+
+void dump_end(const struct dump_format *f, uint64_t size)
+{
+	f->fn(size, 0);
+	if (f->fn == dump_json)
+		printf("\n  ]\n}\n");
+}
+
 /* One answer's lines. Returns the sector to go on from; 0 if it makes no sense. */
-static uint64_t dump_answer(char *answer, dump_fn fn)
+static uint64_t dump_answer(char *answer, const struct dump_format *f)
 {
 	unsigned long long from, next, start, length;
 	char *line, *rest = NULL;
@@ -316,12 +373,13 @@ static uint64_t dump_answer(char *answer, dump_fn fn)
 	while ((line = strtok_r(NULL, "\n", &rest))) {
 		if (sscanf(line, "%llu %llu", &start, &length) != 2)
 			return 0;
-		fn(start * 512, length * 512);
+		dump_range(f, start * 512, length * 512);
 	}
 	return next;
 }
 
-static int dump_ranges(const struct device *d, const char *name, dump_fn fn)
+static int dump_ranges(const struct device *d, const char *name,
+		       const struct dump_format *f)
 {
 	uint64_t from = 0, end = d->sectors;
 	char *answer;
@@ -335,35 +393,27 @@ static int dump_ranges(const struct device *d, const char *name, dump_fn fn)
 					name);
 			return r ? r : EX_FAILED;
 		}
-		from = dump_answer(answer, fn);
+		from = dump_answer(answer, f);
 		free(answer);
 		if (!from) {
 			say("%s: the answer is not understood", d->arg);
 			return EX_FAILED;
 		}
 	}
-	fn(end * 512, 0);
 	return EX_OK;
 }
 
 /* DEVICE NAME */
 int cmd_bitmap_dump(int argc, char **argv, const struct options *o)
 {
-	const struct dump_format *f;
+	const struct dump_format *f = dump_format(o->format);
 	struct device d;
 	struct bitmap b;
-	bool json;
 	int r;
 
 	(void)argc;
-	for (f = dump_formats; f->name; f++)
-		if (!strcmp(f->name, o->format ? o->format : "ranges"))
-			break;
-	if (!f->name) {
-		say("--format: '%s' is none of ranges, json, borg-map, ddrescue",
-		    o->format);
+	if (!f)
 		return EX_USAGE_;
-	}
 	r = find_one(argv[0], argv[1], &d, &b);
 	if (r)
 		return r;
@@ -372,16 +422,10 @@ int cmd_bitmap_dump(int argc, char **argv, const struct options *o)
 		    b.cause);
 		return EX_NO;
 	}
-	json = f->fn == dump_json;
-	if (json)
-		printf("{\n  \"name\": \"%s\", \"granularity\": %llu, \"size\": %llu,\n  \"ranges\": [",
-		       b.name, (unsigned long long)b.granularity * 512,
-		       (unsigned long long)d.sectors * 512);
-	else if (f->fn == dump_ddrescue)
-		printf("# Mapfile. Created by dmbackup\n0x00000000     ?               1\n");
-	r = dump_ranges(&d, argv[1], f->fn);
-	if (json)
-		printf("\n  ]\n}\n");
+	dump_begin(f, b.name, b.granularity * 512, d.sectors * 512);
+	r = dump_ranges(&d, argv[1], f);
+	if (!r)
+		dump_end(f, d.sectors * 512);
 	return r;
 }
 

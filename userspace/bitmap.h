@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * dmbackup: dirty bitmaps of a filter, as "bitmap list" tells of them.
+ * dmbackup: dirty bitmaps of a filter, as "bitmap list" tells of them, and the
+ * printing of what is dirty.
  */
 
 #ifndef BITMAP_H
@@ -34,8 +35,24 @@ int bitmaps_read(const struct device *d, struct bitmap **list, unsigned int *n);
 bool bitmap_find(const struct bitmap *list, unsigned int n, const char *name,
 		 struct bitmap *found);
 
-/* Add one with all of it dirty. 0, or an exit code after saying why. */
+/*
+ * Add one with all of it dirty, persistent if the filter has a metadata device.
+ * 0, or an exit code after saying why.
+ */
 int bitmap_add(const struct device *d, const char *name);
 int bitmap_remove(const struct device *d, const char *name);
+
+/*
+ * What is dirty, printed as --format says: begin, each range in turn, end. All
+ * in bytes.
+ */
+struct dump_format;
+
+/* The format of that name; NULL: the default one. NULL after saying why not. */
+const struct dump_format *dump_format(const char *name);
+void dump_begin(const struct dump_format *f, const char *name,
+		uint64_t granularity, uint64_t size);
+void dump_range(const struct dump_format *f, uint64_t start, uint64_t length);
+void dump_end(const struct dump_format *f, uint64_t size);
 
 #endif

@@ -21,18 +21,19 @@ enum {
 	O_CBW_TIMEOUT, O_BUFFER, O_DISCARD, O_SIZE, O_PROGRESS, O_DETACH,
 	O_NO_FREEZE, O_ALLOW_LARGER, O_VERSION, O_DISABLED, O_ALL_DIRTY,
 	O_GRANULARITY, O_FORMAT, O_BITMAP, O_LEVEL, O_INCREMENTAL,
+	O_PERSISTENT, O_METADATA, O_FOR,
 };
 
 static const struct verb verbs[] = {
 	{ NULL, "attach", 1, 1, "DEVICE",
-	  "buffer cbw-timeout discard",
+	  "metadata buffer cbw-timeout discard",
 	  "put a filter into a device, which may be mounted", cmd_attach },
 	{ NULL, "detach", 1, 1, "DEVICE", "force",
 	  "take it out again", cmd_detach },
 	{ NULL, "resize", 1, 1, "DEVICE", "size",
 	  "let a filter follow its origin's growth", cmd_resize },
 	{ NULL, "open", 2, 2, "DEVICE NAME",
-	  "buffer cbw-timeout discard",
+	  "metadata buffer cbw-timeout discard",
 	  "put a filter on top of a device that is not in use", cmd_open },
 	{ NULL, "close", 1, 1, "NAME", "force", "remove it", cmd_close },
 	{ NULL, "list", 0, 0, "", "json bytes noheadings",
@@ -42,7 +43,8 @@ static const struct verb verbs[] = {
 	{ NULL, "backup", 1, 1, "DEVICE --to TARGET",
 	  "to incremental level bitmap id speed cluster max-chunk max-workers detect-zeroes on-source-error on-target-error on-cbw-error cbw-timeout allow-larger no-freeze force detach progress json bytes noheadings",
 	  "copy a device as it is at this instant", cmd_backup },
-	{ "bitmap", "add", 2, 2, "DEVICE NAME", "granularity disabled all-dirty",
+	{ "bitmap", "add", 2, 2, "DEVICE NAME",
+	  "persistent granularity disabled all-dirty",
 	  "record what is written from now on", cmd_bitmap_add },
 	{ "bitmap", "remove", 2, 2, "DEVICE NAME", "", "remove it",
 	  cmd_bitmap_remove },
@@ -62,6 +64,13 @@ static const struct verb verbs[] = {
 	  "print what is dirty", cmd_bitmap_dump },
 	{ "bitmap", "load", 2, 3, "DEVICE NAME [FILE]", "",
 	  "make dirty what a dump says", cmd_bitmap_load },
+	{ "metadata", "create", 1, 1, "META --for DEVICE", "for size force",
+	  "make a device for persistent bitmaps", cmd_metadata_create },
+	{ "metadata", "check", 1, 1, "META", "json bytes noheadings",
+	  "look whether it is good", cmd_metadata_check },
+	{ "metadata", "dump", 1, 2, "META [NAME]", "format",
+	  "print what is on it, or what is dirty in a bitmap",
+	  cmd_metadata_dump },
 	{ "job", "list", 1, 1, "DEVICE", "json bytes noheadings",
 	  "list a filter's jobs", cmd_job_list },
 	{ "job", "show", 1, 2, "DEVICE [ID]", "json",
@@ -94,6 +103,9 @@ static const struct option options[] = {
 	{ "allow-larger", no_argument, NULL, O_ALLOW_LARGER },
 	{ "disabled", no_argument, NULL, O_DISABLED },
 	{ "all-dirty", no_argument, NULL, O_ALL_DIRTY },
+	{ "persistent", no_argument, NULL, O_PERSISTENT },
+	{ "metadata", required_argument, NULL, O_METADATA },
+	{ "for", required_argument, NULL, O_FOR },
 	{ "granularity", required_argument, NULL, O_GRANULARITY },
 	{ "format", required_argument, NULL, O_FORMAT },
 	{ "bitmap", required_argument, NULL, O_BITMAP },
@@ -174,6 +186,8 @@ static bool takes(const char *list, const char *name)
 static const char **text_option(struct options *o, int c)
 {
 	switch (c) {
+	case O_METADATA: return &o->metadata;
+	case O_FOR: return &o->for_device;
 	case O_GRANULARITY: return &o->granularity;
 	case O_FORMAT: return &o->format;
 	case O_BITMAP: return &o->bitmap;
@@ -210,6 +224,7 @@ static bool *flag_option(struct options *o, int c)
 	case O_ALLOW_LARGER: return &o->allow_larger;
 	case O_DISABLED: return &o->disabled;
 	case O_ALL_DIRTY: return &o->all_dirty;
+	case O_PERSISTENT: return &o->persistent;
 	default: return NULL;
 	}
 }

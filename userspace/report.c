@@ -225,8 +225,8 @@ int report_jobs(const struct device *d, const struct filter *f,
 
 static const struct column bitmap_columns[] = {
 	{ "NAME", TEXT }, { "GRANULARITY", SIZE }, { "DIRTY", SIZE },
-	{ "PERCENT", NUMBER }, { "STATE", TEXT }, { "JOB", TEXT },
-	{ "SUCCESSOR", SIZE }, { "CAUSE", TEXT },
+	{ "PERCENT", NUMBER }, { "STATE", TEXT }, { "PERSISTENT", NUMBER },
+	{ "JOB", TEXT }, { "SUCCESSOR", SIZE }, { "CAUSE", TEXT },
 };
 
 static const char *bitmap_state(const struct bitmap *b)
@@ -252,9 +252,10 @@ int report_bitmaps(const struct bitmap *list, unsigned int n,
 		report_number(&r, 2, b->dirty * 512);
 		report_number(&r, 3, percent(b->dirty, b->total));
 		report_text(&r, 4, bitmap_state(b));
-		report_text(&r, 5, b->busy);
-		report_number(&r, 6, b->successor * 512);
-		report_text(&r, 7, b->cause);
+		report_number(&r, 5, b->persistent);
+		report_text(&r, 6, b->busy);
+		report_number(&r, 7, b->successor * 512);
+		report_text(&r, 8, b->cause);
 	}
 	return report_end(&r);
 }
