@@ -4,6 +4,9 @@
  * quick status NAME                        its status line
  * quick write DEVICE BYTE OFFSET LENGTH    one direct write of a byte, repeated
  * quick holds DEVICE BYTE OFFSET LENGTH    does it hold that there?
+ * quick flush DEVICE
+ * quick covered OLD NEW                    do the ranges on stdin ("start length",
+ *                                          sectors) hold all that differs?
  * quick sleep MS
  *
  * What tests do thousands of times. Linked statically it starts in a third of
@@ -113,6 +116,42 @@ static int transfer(char **argv, int holds)
 	return 0;
 }
 
+static int flush(const char *device)
+{
+	int fd = open(device, O_RDWR);
+
+	if (fd >= 0 && !fsync(fd))
+		return 0;
+	fprintf(stderr, "quick: %s: %s\n", device, strerror(errno));
+	return 1;
+}
+
+static int covered(char **argv)
+{
+	static unsigned char old[512], new[512];
+	unsigned long long start = 0, len = 0, at, differ = 0, dirty = 0;
+	FILE *a = fopen(argv[0], "r"), *b = fopen(argv[1], "r");
+
+	if (!a || !b) {
+		fprintf(stderr, "quick: %s, %s: %s\n", argv[0], argv[1],
+			strerror(errno));
+		return 1;
+	}
+	for (at = 0; fread(old, 512, 1, a) == 1 && fread(new, 512, 1, b) == 1; at++) {
+		while (at >= start + len && scanf("%llu %llu", &start, &len) == 2)
+			dirty += len;
+		if (!memcmp(old, new, 512))
+			continue;
+		differ++;
+		if (at < start || at >= start + len) {
+			printf("sector %llu differs and is clean\n", at);
+			return 1;
+		}
+	}
+	printf("%llu sectors differ, %llu are dirty\n", differ, dirty);
+	return !at;
+}
+
 static int nap(unsigned long long ms)
 {
 	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
@@ -130,8 +169,12 @@ int main(int argc, char **argv)
 		return transfer(argv + 2, 0);
 	if (argc == 6 && !strcmp(argv[1], "holds"))
 		return transfer(argv + 2, 1);
+	if (argc == 3 && !strcmp(argv[1], "flush"))
+		return flush(argv[2]);
+	if (argc == 4 && !strcmp(argv[1], "covered"))
+		return covered(argv + 2);
 	if (argc == 3 && !strcmp(argv[1], "sleep"))
 		return nap(number(argv[2]));
-	fprintf(stderr, "quick message|status|write|holds|sleep ...\n");
+	fprintf(stderr, "quick message|status|write|holds|flush|covered|sleep ...\n");
 	return 2;
 }

@@ -395,3 +395,58 @@ finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup
 	dmbackup detach v/data --force
 	umount /mnt/data
 }
+
+@test "persistent bitmaps: incrementals go on after a stop, and not after foreign writes" {
+	mounted
+	umount /mnt/data
+	says 4 '' dmbackup attach v/data --metadata v/nix
+	dmbackup attach v/data --metadata auto
+	[ "$(lvs --noheadings -o lv_name v/data-dmbackup | xargs)" = data-dmbackup ]
+	dmsetup table v-data | grep ' metadata '
+	mount /dev/v/data /mnt/data
+	says 0 'a full backup is made' dmbackup backup v/data --to v/copy --level auto
+	says 0 '' dmbackup bitmap show v/data to-v-copy --json
+	[[ $output =~ '"persistent": '(true|1|\"1\") ]]
+	echo one > /mnt/data/number
+	sync
+	# a shutdown
+	umount /mnt/data
+	lvchange -an v/data
+	wait_for 10 module_idle
+	says 0 clean dmbackup metadata check v/data-dmbackup
+	says 0 '"granularity"' dmbackup metadata dump v/data-dmbackup
+	says 0 '' dmbackup metadata dump v/data-dmbackup to-v-copy
+	lvchange -ay v/data
+	dmbackup attach v/data --metadata auto
+	mount /dev/v/data /mnt/data
+	echo two > /mnt/data/number
+	sync
+	says 0 '' dmbackup backup v/data --to v/copy --level incremental
+	mkdir -p /mnt/copy
+	mount -o ro,noload /dev/v/copy /mnt/copy
+	[ "$(cat /mnt/copy/number)" = two ]
+	umount /mnt/copy
+	# detach keeps them; a write after it is noticed
+	dmbackup bitmap add v/data lost
+	says 5 'has bitmaps that would be lost: lost' dmbackup detach v/data
+	dmbackup bitmap remove v/data lost
+	dmbackup detach v/data
+	umount /mnt/data
+	dmbackup attach v/data --metadata auto
+	says 3 'full backup is needed.*written before the filter' dmbackup backup v/data --to v/copy --level incremental
+	says 0 'a full backup is made' dmbackup backup v/data --to v/copy --level auto
+	says 0 '' dmbackup backup v/data --to v/copy --level incremental
+	# it is for this volume only, and what is not one of ours is not overwritten
+	says 5 '' dmbackup attach v/copy --metadata v/data-dmbackup
+	lvcreate -qq -y -Wn -n ext -L 4M v /dev/ram2
+	mkfs.ext4 -q -F /dev/v/ext
+	says 5 'neither a metadata device nor empty' dmbackup attach v/copy --metadata v/ext
+	says 5 'ext4' dmbackup metadata create v/ext --for v/copy
+	dmbackup metadata create v/ext --for v/copy --force
+	says 0 clean dmbackup metadata check v/ext
+	dmbackup attach v/copy --metadata v/ext
+	dmbackup bitmap add v/copy b --persistent
+	dmbackup detach v/copy
+	dmbackup detach v/data
+	lvremove -qq -y v/data-dmbackup
+}

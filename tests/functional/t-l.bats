@@ -1,0 +1,644 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+# T-L: bitmaps that survive: clean stops, crashes, bad metadata devices, and
+# origins that were written behind the filter's back.
+load lib
+
+# The origin has eight regions of 32 MiB; files, so that a test can keep copies.
+MB=256
+SECTORS=$((MB * 2048))
+
+prefill() {
+	rm -f /tmp/[om]*.img
+	truncate -s ${MB}M /tmp/o.img
+	truncate -s 4M /tmp/m.img
+	dmbackup metadata create /tmp/m.img --size ${MB}M
+	attach_files o m
+}
+
+# attach_files ORIGIN METADATA: as $o and $m. A loop device goes on counting its
+# writes when it gets another file; a new dm device begins at 0, as all do after
+# a boot.
+attach_files() {
+	m=$(losetup -f --show "/tmp/$2.img")
+	origin "$1"
+}
+origin() { # ORIGIN
+	loop=$(losetup -f --show "/tmp/$1.img")
+	dmsetup create o --table "0 $(blockdev --getsz "$loop") linear $loop 0"
+	o=/dev/mapper/o
+}
+no_origin() {
+	dmsetup remove o
+	losetup -d "$loop"
+}
+up() { make_filter f "$o" metadata "$m" "$@"; }
+down() { dmsetup remove f; }
+# keep NAME: what would be there after a power cut at this instant
+keep() {
+	sync /tmp/o.img /tmp/m.img
+	cp --sparse=always /tmp/o.img "/tmp/o-$1.img"
+	cp --sparse=always /tmp/m.img "/tmp/m-$1.img"
+}
+# reboot NAME: what was kept, after the power came back
+reboot() {
+	! dmsetup info f > /dev/null 2>&1 || down
+	dmsetup remove o
+	losetup -D
+	wait_for 5 module_idle
+	rmmod dm_backup
+	insmod "$build/dm_backup.ko"
+	attach_files "o-$1" "m-$1"
+}
+ok() { [[ $(bitmap inconsistent "$1") == 0 ]] || { bitmap cause "$1"; return 1; }; }
+bad() { # NAME REGEX
+	local cause
+	[[ $(bitmap inconsistent "$1") == 1 ]] || { echo "$1 is trusted"; return 1; }
+	cause=$(bitmap cause "$1")
+	[[ $cause =~ $2 ]] || { echo "inconsistent for another reason: $cause"; return 1; }
+}
+region() { echo "$(($1 * 32))M"; }
+# metadata WORD: of its group in the status line
+metadata() {
+	local f
+	read -r -a f <<< "$(quick status f)"
+	case $1 in
+	state) echo "${f[-4]}" ;;
+	hot) echo "${f[-3]}" ;;
+	esac
+}
+# all that differs between two files is dirty
+covers() { ranges "$1" | quick covered "$2" "$3"; }
+
+@test "L1 a clean stop: the same bits, and nothing more" {
+	up
+	msg bitmap add b persistent
+	msg bitmap add fine persistent granularity=1
+	msg bitmap add coarse persistent granularity=65536
+	w 1 0 4K; w 1 100M 4K; w 1 $((MB * 1048576 - 4096)) 4K
+	has b 3; has fine 24; has coarse 3
+	[ "$(bitmap persistent b)" = 1 ]
+	[ "$(metadata hot)" = 3 ]
+	sums="$(msg bitmap checksum b) $(msg bitmap checksum fine) $(msg bitmap checksum coarse)"
+	down
+	dmbackup metadata check /tmp/m.img | grep clean
+	up
+	ok b; ok fine; ok coarse
+	has b 3; has fine 24
+	[ "$sums" = "$(msg bitmap checksum b) $(msg bitmap checksum fine) $(msg bitmap checksum coarse)" ]
+	[ "$(metadata hot)" = 0 ]
+	# and on from there
+	w 1 50M 4K
+	has b 4
+	down; up
+	has b 4
+	[ "$(dmbackup metadata dump "$m" b 2> /dev/null)" = "$(dmbackup bitmap dump f b)" ]
+}
+
+@test "L1 what was changed stays changed: clear, disable, enable, remove, merge, load" {
+	up
+	for b in a b c d e; do msg bitmap add $b persistent; done
+	msg bitmap add all persistent all_dirty
+	w 1 10M 64K
+	msg bitmap clear a
+	msg bitmap disable b
+	msg bitmap remove c
+	w 1 80M 64K
+	msg bitmap merge d all
+	msg bitmap load e 0+1 $((SECTORS - 1))+1
+	msg bitmap disable d
+	keep x
+	down; up
+	has a 1; has b 1; has d $((SECTORS / 128)); has e 4
+	refused 'no bitmap' msg bitmap clear c
+	[ "$(bitmap recording b)" = 0 ]
+	[ "$(bitmap recording a)" = 1 ]
+	w 1 90M 4K
+	has b 1
+	msg bitmap enable b
+	w 1 91M 4K
+	has b 2
+	# The same, had the power been cut instead; more only of what records.
+	reboot x
+	up
+	for b in a b d e all; do ok $b; done
+	has b 1; has d $((SECTORS / 128))
+	(($(count a) >= 1 && $(count e) >= 4))
+	refused 'no bitmap' msg bitmap clear c
+}
+
+@test "L2 a crash: all that was written is dirty" {
+	up
+	msg bitmap add b persistent
+	msg bitmap add fine persistent granularity=8
+	cp --sparse=always /tmp/o.img /tmp/old.img
+	SIZE_MB=$MB RUNTIME=20 writers
+	sleep 3
+	kill -STOP "$writers_pid"
+	sleep 0.5
+	keep x
+	kill -CONT "$writers_pid"
+	writers_end
+	reboot x
+	dmbackup metadata check "$m" | grep crashed
+	up
+	ok b; ok fine
+	covers b /tmp/old.img /tmp/o-x.img
+	covers fine /tmp/old.img /tmp/o-x.img
+	# The next stop is a clean one, and saves just what it knows.
+	sum=$(msg bitmap checksum b)
+	down; up
+	[ "$sum" = "$(msg bitmap checksum b)" ]
+	ok b
+}
+
+@test "L2 saving makes regions cold: after a crash only what was written is dirty" {
+	up
+	msg bitmap add b persistent
+	for r in 0 2 4; do w 1 "$(region $r)" 4K; done
+	[ "$(metadata hot)" = 3 ]
+	msg metadata save
+	[ "$(metadata hot)" = 0 ]
+	w 1 "$(region 6)" 4K
+	[ "$(metadata hot)" = 1 ]
+	keep x
+	w 1 "$(region 2)" 64K
+	w 1 "$(region 2)" 128K
+	[ "$(metadata hot)" = 2 ]
+	keep y
+	reboot x
+	up
+	ok b
+	has b $((3 + 512))
+	reboot y
+	up
+	ok b
+	has b $((2 + 512 + 512))
+}
+
+@test "L2 saving under load loses nothing" {
+	up
+	msg bitmap add b persistent granularity=8
+	cp --sparse=always /tmp/o.img /tmp/old.img
+	SIZE_MB=$MB RUNTIME=40 writers
+	for i in $(seq 8); do
+		msg metadata save
+		quick sleep 100
+	done
+	kill -STOP "$writers_pid"
+	sleep 0.5
+	keep x
+	kill -CONT "$writers_pid"
+	writers_end
+	sum=$(msg bitmap checksum b)
+	down; up
+	[ "$sum" = "$(msg bitmap checksum b)" ]
+	reboot x
+	up
+	ok b
+	covers b /tmp/old.img /tmp/o-x.img
+}
+
+@test "L4 a metadata device that fails: guests go on, and nothing is trusted" {
+	healed_or_new() { dmsetup create md --table "0 8192 linear $m 0"; }
+	healed_or_new
+	make_filter f "$o" metadata /dev/mapper/md
+	msg bitmap add b persistent
+	msg bitmap add memory
+	w 1 0 4K
+	dmsetup suspend md
+	dmsetup load md --table "0 8192 error"
+	dmsetup resume md
+	w 1 "$(region 3)" 4K
+	is 1 "$(region 3)" 4K "$o"
+	wait_for 5 bad b 'metadata device failed'
+	[ "$(metadata state)" = failed ]
+	ok memory
+	has memory 2
+	refused 'metadata device' msg bitmap add c persistent
+	refused 'inconsistent' msg bitmap clear b
+	# It is written down as soon as that works.
+	dmsetup suspend md
+	dmsetup load md --table "0 8192 linear $m 0"
+	dmsetup resume md
+	w 1 "$(region 4)" 4K
+	down
+	dmsetup remove md
+	up
+	bad b 'failed'
+	msg bitmap remove b
+	msg bitmap add b persistent
+	ok b
+}
+
+@test "L4 a metadata device that hangs: a write waits for two seconds, once" {
+	dmsetup create md --table "0 8192 linear $m 0"
+	make_filter f "$o" metadata /dev/mapper/md
+	msg bitmap add b persistent
+	hang md
+	t=$SECONDS
+	w 1 0 4K
+	((SECONDS - t <= 4))
+	t=$SECONDS
+	w 1 "$(region 5)" 4K
+	((SECONDS - t <= 1))
+	wait_for 5 bad b 'metadata device failed'
+	t=$SECONDS
+	down
+	((SECONDS - t <= 10))
+	unhang md
+	wait_for 10 module_idle
+	dmsetup remove md
+}
+
+@test "L4 on_metadata_error=hold: writes wait until it is back" {
+	dmsetup create md --table "0 8192 linear $m 0"
+	make_filter f "$o" metadata /dev/mapper/md on_metadata_error hold
+	dmsetup table f | grep 'metadata .* on_metadata_error hold'
+	msg bitmap add b persistent
+	hang md
+	w 1 0 4K &
+	sleep 4
+	jobs %1
+	[ "$(metadata state)" = ok ]
+	unhang md
+	wait %1
+	ok b
+	has b 1
+	# Errors, too.
+	dmsetup suspend md
+	dmsetup load md --table "0 8192 error"
+	dmsetup resume md
+	w 1 "$(region 3)" 4K &
+	sleep 3
+	jobs %1
+	dmsetup suspend md
+	dmsetup load md --table "0 8192 linear $m 0"
+	dmsetup resume md
+	wait %1
+	ok b
+	has b 2
+	# But a flush suspend does not wait for ever.
+	hang md
+	w 1 "$(region 5)" 4K &
+	sleep 0.5
+	dmsetup suspend f
+	dmsetup resume f
+	wait %1
+	wait_for 5 bad b 'metadata device failed'
+	unhang md
+	down
+	dmsetup remove md
+}
+
+# poke FILE OFFSET BYTES(printf)
+poke() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+
+@test "L5 a bad metadata device is refused in words, and not written" {
+	up
+	msg bitmap add b persistent
+	w 1 0 4K
+	down
+	cp /tmp/m.img /tmp/m-good.img
+	try() { # REGEX
+		losetup -d "$m"
+		cp /tmp/m.img /tmp/m-before.img
+		m=$(losetup -f --show /tmp/m.img)
+		refused_table "$1" "0 $SECTORS backup $o 2 metadata $m"
+		losetup -d "$m"
+		cmp /tmp/m.img /tmp/m-before.img
+		cp /tmp/m-good.img /tmp/m.img
+		m=$(losetup -f --show /tmp/m.img)
+	}
+	second=$((9 * 4096))
+	# Neither copy is one of ours.
+	poke /tmp/m.img 64 nothing; poke /tmp/m.img $((second + 64)) nothing
+	try 'no metadata device'
+	# A checksum; one good copy is enough.
+	poke /tmp/m.img 200 x
+	dmbackup metadata check /tmp/m.img
+	poke /tmp/m.img $((second + 200)) x
+	try 'checksum'
+	poke /tmp/m.img $((4096 + 200)) x; poke /tmp/m.img $((second + 4096 + 200)) x
+	try 'checksum of its directory'
+	# For another length.
+	truncate -s 300M /tmp/o-other.img
+	other=$(losetup -f --show /tmp/o-other.img)
+	refused_table 'for a device of' "0 $((300 * 2048)) backup $other 2 metadata $m"
+	# Shorter than it was.
+	losetup -d "$m"
+	cp /tmp/m.img /tmp/m-before.img
+	truncate -s 1M /tmp/m.img
+	m=$(losetup -f --show /tmp/m.img)
+	refused_table 'blocks' "0 $SECTORS backup $o 2 metadata $m"
+	losetup -d "$m"; cp /tmp/m-good.img /tmp/m.img; m=$(losetup -f --show /tmp/m.img)
+	# Others: itself, twice, in use, missing.
+	refused_table 'the device itself|in use' "0 $SECTORS backup $o 2 metadata $o"
+	refused_table 'opened' "0 $SECTORS backup $o 2 metadata 240:77"
+	up
+	refused_table 'in use' "0 $((300 * 2048)) backup $other 2 metadata $m"
+	ok b
+	has b 1
+}
+
+@test "L5 it is for the device it was made for" {
+	dmsetup create lower --uuid SOMEBODY --table "0 $SECTORS linear $o 0"
+	dmbackup metadata create "$m" --for /dev/mapper/lower --force
+	dmsetup create f --uuid OTHER --notable
+	run dmsetup load f --table "0 $SECTORS backup $o 2 metadata $m"
+	[ "$status" != 0 ]
+	dmesg | grep 'for another device: SOMEBODY'
+	dmsetup remove f
+	dmsetup remove lower
+	dmsetup create f --uuid SOMEBODY --table "0 $SECTORS backup $o 2 metadata $m"
+	msg bitmap add b persistent
+}
+
+@test "L5 damaged pages and maps: found, and told" {
+	up
+	msg bitmap add b persistent
+	msg bitmap add c persistent granularity=1
+	w 1 0 4K
+	down
+	cp /tmp/m.img /tmp/m-good.img
+	page=$(dmbackup metadata dump /tmp/m.img | grep -m1 -o '"first": *[0-9]*' | grep -o '[0-9]*')
+	half=$(dmbackup metadata dump /tmp/m.img | grep -m1 -o '"half": *[0-9]*' | grep -o '[0-9]*')
+	pages=1
+	one=$(((page + 2 * half * pages) * 4096)) two=$(((page + (2 * half + 1) * pages) * 4096))
+	reload() { losetup -d "$m"; m=$(losetup -f --show /tmp/m.img); up; }
+	# One copy is enough.
+	poke /tmp/m.img $((one + 1000)) x
+	reload
+	ok b; has b 1
+	down
+	cp /tmp/m-good.img /tmp/m.img
+	poke /tmp/m.img $((one + 1000)) x; poke /tmp/m.img $((two + 1000)) x
+	run dmbackup metadata check /tmp/m.img
+	[ "$status" = 3 ]
+	reload
+	bad b 'damaged'
+	ok c; has c 8
+}
+
+@test "L6 L7 a crash while a job runs: what was dirty, and what was written since" {
+	truncate -s ${MB}M /tmp/t.img
+	t=$(losetup -f --show /tmp/t.img)
+	up
+	msg bitmap add b persistent
+	w 1 0 64K; w 1 64M 64K
+	msg backup start one target="$t" sync=incremental bitmap=b speed=1 auto_dismiss=0
+	wait_for 5 started one
+	w 2 128M 64K
+	[ "$(bitmap busy b)" = one ]
+	msg metadata save
+	keep x
+	go one
+	finished one
+	has b 1
+	keep y
+	reboot x
+	up
+	ok b
+	[ "$(bitmap busy b)" = - ]
+	has b 3
+	[ "$(ranges b)" = "0 128
+131072 128
+262144 128" ]
+	# After its end the disk has only what was written since, and what is hot.
+	reboot y
+	up
+	ok b
+	(($(count b) >= 1 && $(count b) <= 512))
+	! ranges b | grep -q '^0 '
+}
+
+@test "L7 the bitmap's loss is on disk when success is said" {
+	truncate -s ${MB}M /tmp/t.img
+	t=$(losetup -f --show /tmp/t.img)
+	up
+	msg bitmap add b persistent
+	w 1 0 64K; w 1 64M 64K
+	msg metadata save
+	msg backup start one target="$t" sync=incremental bitmap=b auto_dismiss=0 tag=there
+	finished one
+	keep x
+	reboot x
+	up
+	ok b
+	has b 0
+	[ "$(bitmap tag b)" = there ]
+}
+
+@test "L8 written behind the filter's back: not trusted, and why is told" {
+	up
+	msg bitmap add b persistent
+	w 1 0 4K
+	down
+	# through the origin, which counts
+	quick write "$o" 9 $((200 * 1048576)) 4096
+	up
+	bad b 'written before the filter'
+	msg bitmap remove b
+	msg bitmap add b persistent
+	down
+	# where nobody counted: samples
+	no_origin
+	poke /tmp/o.img $((65536 + 100)) changed
+	origin o
+	up
+	bad b 'while the filter was not there'
+	refused 'inconsistent' msg backup start x target=$T sync=incremental bitmap=b
+	refused 'inconsistent' msg bitmap enable b
+	down; up
+	bad b 'while the filter was not there'
+}
+
+@test "L8 after a crash: written before the filter was there, or mounted" {
+	modprobe ext4 2> /dev/null || skip "no ext4"
+	up
+	mkfs.ext4 -q -F "$F"
+	mount "$F" /mnt
+	msg bitmap add b persistent
+	echo one > /mnt/one
+	sync -f /mnt
+	sleep 7 # a lease
+	keep x
+	keep y
+	keep z
+	umount /mnt
+	reboot x
+	up
+	ok b
+	# Mounted in between, by another boot: it counted writes that nobody knows of.
+	reboot y
+	mount "$o" /mnt
+	umount /mnt
+	no_origin
+	origin o-y
+	up
+	bad b 'mounted without the filter'
+	reboot z
+	quick write "$o" 9 $((200 * 1048576)) 4096
+	up
+	bad b 'written before the filter'
+}
+
+@test "L8 a table that was replaced without detach; with it" {
+	up
+	msg bitmap add b persistent
+	w 1 0 4K
+	dmsetup load f --table "0 $SECTORS backup-pass $o"
+	dmsetup resume f
+	dmsetup load f --table "0 $SECTORS backup $o 2 metadata $m"
+	dmsetup resume f
+	bad b 'without detach'
+	msg bitmap remove b
+	msg bitmap add b persistent
+	w 1 0 4K
+	msg detach
+	dmsetup load f --table "0 $SECTORS backup-pass $o"
+	dmsetup resume f
+	dmsetup load f --table "0 $SECTORS backup $o 2 metadata $m"
+	dmsetup resume f
+	ok b
+	has b 1
+	# but not if it was written meanwhile
+	msg detach
+	dmsetup load f --table "0 $SECTORS backup-pass $o"
+	dmsetup resume f
+	w 1 100M 4K
+	dmsetup load f --table "0 $SECTORS backup $o 2 metadata $m"
+	dmsetup resume f
+	bad b 'written before the filter'
+}
+
+@test "L8 a detach that was not made changes nothing; reloads and suspends neither" {
+	up
+	msg bitmap add b persistent
+	msg detach
+	dmsetup suspend f
+	dmsetup resume f
+	ok b
+	w 1 0 4K
+	has b 1
+	[ "$(metadata hot)" = 1 ]
+	dmsetup load f --table "0 $SECTORS backup $o 4 metadata $m buffer 4096"
+	dmsetup suspend f
+	dmsetup resume f
+	ok b
+	w 1 "$(region 2)" 4K
+	has b 2
+	keep x
+	reboot x
+	up
+	ok b
+	has b 1024
+	refused_table "can't change" "0 $SECTORS backup $o" || true
+	run dmsetup load f --table "0 $SECTORS backup $o"
+	[ "$status" != 0 ]
+}
+
+@test "L9 reading only: the metadata device is not written" {
+	up
+	msg bitmap add b persistent
+	w 1 0 4K
+	keep x
+	down
+	sum=$(sha256sum < /tmp/m.img)
+	dmsetup create -r f --table "0 $SECTORS backup $o 2 metadata $m"
+	ok b
+	has b 1
+	[ "$(metadata state)" = read_only ]
+	dd if=$F of=/dev/null bs=1M count=8 status=none
+	down
+	[ "$sum" = "$(sha256sum < /tmp/m.img)" ]
+	reboot x
+	sum=$(sha256sum < /tmp/m-x.img)
+	dmsetup create -r f --table "0 $SECTORS backup $o 2 metadata $m"
+	ok b
+	has b 512
+	down
+	[ "$sum" = "$(sha256sum < /tmp/m-x.img)" ]
+}
+
+@test "L10 of two bitmaps the persistent one survives; 64 of them, and no more" {
+	up
+	msg bitmap add one persistent
+	msg bitmap add two
+	w 1 0 4K
+	down; up
+	has one 1
+	[ "$(msg bitmap list | wc -l)" = 1 ]
+	for i in $(seq 63); do msg bitmap add b$i persistent granularity=65536; done
+	refused '64 persistent bitmaps already' msg bitmap add more persistent
+	w 1 64M 4K
+	down; up
+	[ "$(msg bitmap list | wc -l)" = 64 ]
+	has b63 1
+	for i in $(seq 63); do msg bitmap remove b$i; done
+	# Room: a bitmap with granules of a sector takes what a hundred others do.
+	msg bitmap add fine persistent granularity=1
+	msg bitmap add fine2 persistent granularity=1
+	while msg bitmap add "x$((n++))" persistent granularity=1; do ((n < 64)); done
+	[[ $(last_error) =~ "no room" ]]
+	msg bitmap remove fine
+	msg bitmap add again persistent granularity=1
+}
+
+@test "L11 the device grows and shrinks: the new area is dirty, and that survives" {
+	up
+	msg bitmap add b persistent
+	w 1 0 4K
+	truncate -s $((MB * 2))M /tmp/o.img
+	losetup -c "$loop"
+	dmsetup load o --table "0 $((MB * 2 * 2048)) linear $loop 0"
+	dmsetup resume o
+	resize() {
+		dmsetup load f --table "0 $1 backup $o 2 metadata $m"
+		dmsetup suspend f
+		dmsetup resume f
+		SECTORS=$1
+	}
+	resize $((MB * 2 * 2048))
+	ok b
+	has b $((1 + MB * 16))
+	w 1 300M 4K
+	keep x
+	down; up
+	ok b
+	has b $((1 + MB * 16))
+	resize $((MB * 2048))
+	ok b
+	has b 1
+	down
+	make_filter_of() { dmsetup create f --table "0 $1 backup $o 2 metadata $m"; }
+	refused_table 'for a device of' "0 $((MB * 2 * 2048)) backup $o 2 metadata $m"
+	make_filter_of $((MB * 2048))
+	ok b
+	has b 1
+	reboot x
+	SECTORS=$((MB * 2 * 2048))
+	up
+	ok b
+	(($(count b) >= 1 + MB * 16))
+	covers b <(head -c ${MB}M /dev/zero) <(head -c ${MB}M /tmp/o-x.img)
+}
+
+@test "L12 a write to a cold region is recorded once, for all that wait" {
+	up
+	msg bitmap add b persistent
+	down
+	dmsetup create slow --table "0 8192 delay $m 0 0 $m 0 100"
+	make_filter f "$o" metadata /dev/mapper/slow
+	for r in 0 1 2 3 4 5 6 7; do
+		for i in 0 1 2; do w 1 $((r * 32 + i))M 4K & done
+	done
+	t=$(date +%s%N)
+	wait
+	# 24 writes, eight regions: two records, not eight.
+	(($(date +%s%N) - t < 1500000000))
+	[ "$(metadata hot)" = 8 ]
+	has b 24
+	down
+	dmsetup remove slow
+}
