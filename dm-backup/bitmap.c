@@ -75,6 +75,12 @@ struct bk_bitmap *bk_bitmap_usable(struct bk_origin *origin, const char *name,
 					name, bitmap->why);
 		return NULL;
 	}
+	if (bk_store_is_stopped(origin, bitmap->slot)) {
+		*err = bk_bitmap_refuse(error, size, -EBUSY,
+					"bitmap '%.64s' can't be changed while the filter is suspended or read-only",
+					name);
+		return NULL;
+	}
 	if (bk_store_is_pending(origin, bitmap->slot)) {
 		*err = bk_bitmap_refuse(error, size, -EBUSY,
 					"the last change of bitmap '%.64s' is not on the metadata device yet",
@@ -229,6 +235,7 @@ static int bk_bitmap_check_remove(struct bk_origin *origin,
 
 	c->bitmap = bk_bitmap_find(origin, c->name);
 	if (!c->bitmap || c->bitmap->busy[0] ||
+	    bk_store_is_stopped(origin, c->bitmap->slot) ||
 	    bk_store_is_pending(origin, c->bitmap->slot))
 		bk_bitmap_usable(origin, c->name, &err, error, size);
 	return err;
@@ -706,8 +713,12 @@ void bk_bitmaps_resize(struct bk_origin *origin, sector_t len)
 void bk_bitmaps_free(struct bk_origin *origin)
 {
 	struct bk_bitmap *bitmap, *next;
+	LIST_HEAD(list);
 
-	list_for_each_entry_safe(bitmap, next, &origin->bitmaps, list)
+	/* The metadata device's failing may look through them yet. */
+	mutex_lock(&origin->lock);
+	list_splice_init(&origin->bitmaps, &list);
+	mutex_unlock(&origin->lock);
+	list_for_each_entry_safe(bitmap, next, &list, list)
 		bk_bitmap_free(bitmap);
-	INIT_LIST_HEAD(&origin->bitmaps);
 }

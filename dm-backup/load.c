@@ -318,6 +318,9 @@ static int bk_load_bitmap(struct bk_store *store, struct bk_origin *origin,
 		return bk_load_refuse(error, -ENOMEM, "out of memory");
 	}
 	why = bk_load_bits(store, slot, bits);
+	/* From now on it misses what is written: that is to be known the next time. */
+	if (why && !e->why[0])
+		strscpy(store->root.entry[slot].why, why, BK_MD_NAME);
 	bits->persistent = true;
 	strscpy(bitmap->name, e->name, sizeof(bitmap->name));
 	strscpy(bitmap->tag, e->tag, sizeof(bitmap->tag));

@@ -185,6 +185,7 @@ static int bk_store_io(struct bk_store *store, blk_opf_t flags, u64 block,
 			REQ_SYNC | REQ_META | flags, block * BK_MD_SECTORS,
 			store->buf, nr * BK_MD_BLOCK);
 	WRITE_ONCE(store->io_since, 0);
+	WRITE_ONCE(store->erring, r);
 	return r ? -EIO : 0;	/* whatever it was: others mean answers */
 }
 
@@ -397,6 +398,16 @@ static int bk_store_heat(struct bk_store *store)
 	return r;
 }
 
+/* Write down that nothing in it is to be trusted, as soon as that works. */
+static void bk_store_mark_broken(struct bk_store *store)
+{
+	if (store->root.broken || store->read_only)
+		return;
+	store->root.broken = true;
+	if (bk_store_write_root(store))
+		store->root.broken = false;
+}
+
 /* Between two writes: nobody is to wait for more than one of them. */
 static int bk_store_serve(struct bk_store *store)
 {
@@ -405,6 +416,8 @@ static int bk_store_serve(struct bk_store *store)
 	if (!r)
 		return 0;
 	if (!store->hold || READ_ONCE(store->failed)) {
+		/* It answers: let it say so before the writes go. */
+		bk_store_mark_broken(store);
 		bk_store_fail(store);
 		return r;
 	}
@@ -548,15 +561,14 @@ static int bk_store_save(struct bk_store *store, unsigned int slot, u32 page,
 /*----------------------------------------------------------------*/
 /* Cooling */
 
-static bool bk_store_any_pending(struct bk_store *store)
+/* Is any change not on disk yet? Under the lock. */
+static bool bk_store_has_pending(struct bk_store *store)
 {
 	bool pending = false;
 	unsigned int i;
 
-	spin_lock(&store->lock);
 	for (i = 0; i < BK_MD_MAX_BITMAPS; i++)
 		pending |= store->slot[i].pending;
-	spin_unlock(&store->lock);
 	return pending;
 }
 
@@ -565,13 +577,16 @@ static bool bk_store_pass_begin(struct bk_store *store)
 {
 	struct bk_origin *origin = bk_store_origin(store);
 	unsigned long i, any = 0, c;
-	bool draining;
+	bool later;
 
+	spin_lock(&store->lock);
 	store->pass_due = false;
-	draining = !origin || READ_ONCE(origin->gate.mode);
+	later = bk_store_has_pending(store);
+	spin_unlock(&store->lock);
+	later |= !origin || READ_ONCE(origin->gate.mode);
 	if (origin)
 		bk_origin_put(origin);
-	if (draining || bk_store_any_pending(store))
+	if (later)
 		return false;
 	for (i = 0; i < bk_store_words(store); i++) {
 		c = store->disk_hot[i] & store->old[i];
@@ -779,14 +794,21 @@ static int bk_store_do_drop(struct bk_store *store, struct bk_store_req *req)
 static int bk_store_do_update(struct bk_store *store, struct bk_store_req *req)
 {
 	struct bk_md_entry *e = &store->root.entry[req->slot];
+	bool hidden = e->hidden, recording = e->recording;
 	int r = bk_store_save(store, req->slot, 0, e->pages);
 
-	if (!r && (e->hidden || e->recording != req->recording)) {
+	if (!r && (hidden || recording != req->recording)) {
 		e->hidden = false;
 		e->recording = req->recording;
 		r = bk_store_write_root(store);
 	}
-	if (!r)
+	if (r) {
+		/* It may be done again. */
+		e->hidden = hidden;
+		e->recording = recording;
+	}
+	/* Bits that were only added are no change that anything waits for. */
+	if (!r && req->drained)
 		bk_store_settle(store, req->slot, NULL);
 	return r;
 }
@@ -832,13 +854,16 @@ static bool bk_store_is_current(struct bk_store *store,
 static int bk_store_do_rewrite(struct bk_store *store, struct bk_store_req *req)
 {
 	struct bk_md_entry *e = &store->root.entry[req->slot];
-	int r;
+	int r = 0;
 
 	if (!bk_store_is_current(store, req))
 		return 0;
-	r = bk_store_write_other(store, req->slot, req->bits);
+	/* Done again it must not touch the half that the disk's root is with. */
+	if (!req->pages_done)
+		r = bk_store_write_other(store, req->slot, req->bits);
 	if (r)
 		return r;
+	req->pages_done = true;
 	strscpy(e->tag, req->tag, sizeof(e->tag));
 	r = bk_store_write_root(store);
 	if (!r)
@@ -850,7 +875,7 @@ static int bk_store_do_distrust(struct bk_store *store,
 				struct bk_store_req *req)
 {
 	strscpy(store->root.entry[req->slot].why, req->why, BK_MD_NAME);
-	return bk_store_write_root(store);
+	return store->read_only ? 0 : bk_store_write_root(store);
 }
 
 /* Make all regions cold: all pages are as they should be. */
@@ -869,8 +894,7 @@ static int bk_store_cool_all(struct bk_store *store)
 }
 
 /* Give a slot's bitmap the room it needs now, and write it there. */
-static int bk_store_resize_slot(struct bk_store *store, unsigned int slot,
-				unsigned long *moved)
+static int bk_store_resize_slot(struct bk_store *store, unsigned int slot)
 {
 	struct bk_md_entry *e = &store->root.entry[slot];
 	u32 pages = bk_md_pages(store->root.len, e->shift);
@@ -893,7 +917,7 @@ static int bk_store_resize_slot(struct bk_store *store, unsigned int slot,
 		/* Its area now is taken until the root says otherwise. */
 		store->root.entry[old] = *e;
 		store->root.entry[old].hidden = true;
-		__set_bit(old, moved);
+		__set_bit(old, store->moved);
 		kvfree(store->slot[slot].counts);
 		store->slot[slot].counts = counts;
 		e->first = first;
@@ -913,12 +937,9 @@ static int bk_store_resize_slot(struct bk_store *store, unsigned int slot,
  */
 static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 {
-	DECLARE_BITMAP(moved, BK_MD_MAX_BITMAPS);
 	struct bk_store_req drop = { };
 	unsigned int i;
 	int err = 0, r;
-
-	bitmap_zero(moved, BK_MD_MAX_BITMAPS);
 
 	store->root.len = req->len;
 	while (bk_md_pages(req->len, store->root.region_shift) >
@@ -926,9 +947,11 @@ static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 		store->root.region_shift++;
 	store->shift = store->root.region_shift;
 	for (i = 0; i < BK_MD_MAX_BITMAPS; i++) {
-		if (!store->root.entry[i].name[0] || test_bit(i, moved))
+		if (!store->root.entry[i].name[0] || test_bit(i, store->moved))
 			continue;
-		r = bk_store_resize_slot(store, i, moved);
+		r = bk_store_resize_slot(store, i);
+		if (r == -EIO)
+			return r;
 		if (!r)
 			continue;
 		err = err ?: r;
@@ -938,9 +961,12 @@ static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 		bk_store_do_drop(store, &drop);
 	}
 	r = bk_store_write_root(store);
-	for_each_set_bit(i, moved, BK_MD_MAX_BITMAPS)
+	if (r)
+		return r;
+	for_each_set_bit(i, store->moved, BK_MD_MAX_BITMAPS)
 		memset(&store->root.entry[i], 0, sizeof(store->root.entry[i]));
-	return r ?: bk_store_cool_all(store) ?: err;
+	bitmap_zero(store->moved, BK_MD_MAX_BITMAPS);
+	return bk_store_cool_all(store) ?: err;
 }
 
 /* Cool what is hot now, but for what is written meanwhile. */
@@ -994,9 +1020,12 @@ static int bk_store_do_end(struct bk_store *store, struct bk_store_req *req)
 	int r = 0;
 
 	bk_store_pass_abort(store);
-	root->broken = req->why[0];
-	if (root->broken)
-		return bk_store_write_root(store);
+	if (req->why[0]) {
+		root->broken = true;
+		r = bk_store_write_root(store);
+		root->broken = !r;
+		return r;
+	}
 	for (i = 0; i < BK_MD_MAX_BITMAPS && !r; i++) {
 		if (!root->entry[i].name[0] || root->entry[i].hidden)
 			continue;
@@ -1091,8 +1120,10 @@ static void bk_store_ask(struct bk_store *store, struct bk_store_req *req)
 
 	kref_get(&req->ref);
 	spin_lock(&store->lock);
+	/* What is not to be trusted is written down at any time. */
 	gone = !store->origin ||
-	       (!store->live && req->verb != BK_STORE_BEGIN);
+	       (!store->live && req->verb != BK_STORE_BEGIN &&
+		req->verb != BK_STORE_DISTRUST);
 	if (!gone)
 		list_add_tail(&req->list, &store->reqs);
 	spin_unlock(&store->lock);
@@ -1124,6 +1155,8 @@ static bool bk_store_is_ready(struct bk_store *store, struct bk_store_req *req)
 {
 	if (req->drained && READ_ONCE(store->origin->gate.mode))
 		return false;
+	if (req->verb == BK_STORE_COOL)
+		return !bk_store_has_pending(store);
 	return req->verb != BK_STORE_REWRITE || req->flushed;
 }
 
@@ -1144,12 +1177,14 @@ static struct bk_store_req *bk_store_next(struct bk_store *store)
 		       req->verb == BK_STORE_RESIZE;
 	if (store->origin)
 		list_for_each_entry(req, &store->reqs, list) {
-			if (all || (!(skipped & BIT_ULL(req->slot)) &&
-				    bk_store_is_ready(store, req))) {
+			if (all || req->verb == BK_STORE_DISTRUST ||
+			    (!(skipped & BIT_ULL(req->slot)) &&
+			     bk_store_is_ready(store, req))) {
 				next = req;
 				break;
 			}
-			skipped |= BIT_ULL(req->slot);
+			if (req->verb != BK_STORE_COOL)
+				skipped |= BIT_ULL(req->slot);
 		}
 	if (next)
 		list_del(&next->list);
@@ -1171,16 +1206,6 @@ static void bk_store_put_back(struct bk_store *store, struct bk_store_req *req)
 		bk_store_req_done(store, req, -ENODEV);
 }
 
-/* Write down that nothing in it is to be trusted, as soon as that works. */
-static void bk_store_mark_broken(struct bk_store *store)
-{
-	if (store->root.broken || store->read_only)
-		return;
-	store->root.broken = true;
-	if (bk_store_write_root(store))
-		store->root.broken = false;
-}
-
 /* One thing to do; false if there is none. */
 static bool bk_store_step(struct bk_store *store)
 {
@@ -1190,8 +1215,7 @@ static bool bk_store_step(struct bk_store *store)
 	req = bk_store_next(store);
 	if (req) {
 		r = READ_ONCE(store->failed) ? -EIO : bk_store_do(store, req);
-		if (r == -EAGAIN || (r == -EIO && store->hold &&
-				     !READ_ONCE(store->failed))) {
+		if (r == -EIO && store->hold && !READ_ONCE(store->failed)) {
 			bk_store_pass_abort(store);
 			bk_store_put_back(store, req);
 			bk_store_retry(store);
@@ -1239,18 +1263,23 @@ void bk_store_work(struct work_struct *work)
 	bk_store_put(store);
 }
 
-/* Requests that wait for the origin's flush: does any, and is it one of them? */
-static bool bk_store_mark_flushing(struct bk_store *store)
+/*
+ * Does any request wait for a flush of the origin, its cut having drained? With
+ * @begin the flush is about to be made: it is for those that do, and for none
+ * that comes later.
+ */
+static bool bk_store_wants_flush(struct bk_store *store, bool begin)
 {
 	struct bk_store_req *req;
-	bool any = false;
+	bool any = false, wants;
 
 	spin_lock(&store->lock);
 	list_for_each_entry(req, &store->reqs, list) {
-		req->flushing = req->verb == BK_STORE_REWRITE &&
-				!req->flushed && store->origin &&
-				!READ_ONCE(store->origin->gate.mode);
-		any |= req->flushing;
+		wants = req->verb == BK_STORE_REWRITE && !req->flushed &&
+			store->origin && !READ_ONCE(store->origin->gate.mode);
+		any |= wants;
+		if (begin)
+			req->flushing = wants;
 	}
 	spin_unlock(&store->lock);
 	return any;
@@ -1275,7 +1304,7 @@ static void bk_store_ask_origin(struct bk_store *store,
 
 	if (IS_ERR_OR_NULL(bdev))
 		return;
-	if (bk_store_mark_flushing(store) && !blkdev_issue_flush(bdev))
+	if (bk_store_wants_flush(store, true) && !blkdev_issue_flush(bdev))
 		bk_store_mark_flushed(store);
 	if (!bk_trust_witness(bdev, READ_ONCE(origin->len), &witness)) {
 		spin_lock(&store->lock);
@@ -1321,7 +1350,7 @@ void bk_store_idle(struct bk_origin *origin)
 
 	if (!store || !READ_ONCE(store->live))
 		return;
-	if (bk_store_mark_flushing(store))
+	if (bk_store_wants_flush(store, false))
 		mod_delayed_work(origin->wait_wq, &store->tick, 0);
 	bk_store_kick(store);
 }
@@ -1330,21 +1359,23 @@ void bk_store_idle(struct bk_origin *origin)
 /* Beginning and ending */
 
 /*
- * Ask, and wait for as long as the device goes on; if @must, for long, and one
- * that has not done it by then has failed.
+ * Ask, and wait for as long as the device goes on, but no longer than @ms. If
+ * @must, one that has not done it by then has failed.
  */
 static int bk_store_ask_and_wait(struct bk_store *store,
-				 struct bk_store_req *req, bool must)
+				 struct bk_store_req *req, unsigned int ms,
+				 bool must)
 {
-	unsigned long end = jiffies + msecs_to_jiffies(must ? BK_STORE_MUST_MS :
-						       BK_STORE_WAIT_MS);
+	unsigned long end = jiffies + msecs_to_jiffies(ms);
+	unsigned long soon = jiffies + msecs_to_jiffies(BK_STORE_WAIT_MS);
 	bool stuck = false;
 	int r;
 
 	bk_store_ask(store, req);
 	do {
 		r = bk_store_wait(req, HZ / 4);
-		stuck = bk_store_is_late(READ_ONCE(store->io_since));
+		stuck = bk_store_is_late(READ_ONCE(store->io_since)) ||
+			(READ_ONCE(store->erring) && time_after(jiffies, soon));
 	} while (r == -ETIMEDOUT && !stuck && time_before(jiffies, end));
 	if (r == -ETIMEDOUT && (must || (stuck && !store->hold)))
 		bk_store_fail(store);
@@ -1380,6 +1411,8 @@ void bk_store_begin(struct bk_instance *in)
 	if (!store)
 		return;
 	store->hold = in->hold;
+	if (READ_ONCE(store->failed))	/* to write that down */
+		queue_delayed_work(origin->wait_wq, &store->tick, 0);
 	if (store->live || READ_ONCE(store->failed))
 		return;
 	bk_trust_look(in, store->root.clean, &e);
@@ -1392,7 +1425,7 @@ void bk_store_begin(struct bk_instance *in)
 	store->witness = e.witness;
 	req = bk_store_req_alloc(BK_STORE_BEGIN, 0);
 	strscpy(req->why, why ?: "", sizeof(req->why));
-	r = bk_store_ask_and_wait(store, req, true);
+	r = bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
 	if (r) {
 		bk_store_fail(store);
 		bk_store_give_up(origin, "the metadata device failed");
@@ -1436,7 +1469,7 @@ void bk_store_end(struct bk_instance *in, const char *why)
 	req->print = e.print;
 	memcpy(req->written, e.written, sizeof(req->written));
 	memcpy(req->device, e.device, sizeof(req->device));
-	bk_store_ask_and_wait(store, req, true);
+	bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
 	spin_lock(&store->lock);
 	store->live = false;
 	spin_unlock(&store->lock);
@@ -1455,11 +1488,16 @@ void bk_store_resize(struct bk_origin *origin, sector_t len)
 	struct bk_store_req *req;
 	int r;
 
-	if (!store || !store->live || READ_ONCE(store->failed))
+	if (!store)
+		return;
+	/* The map in memory is looked at in any case. */
+	while (bk_md_units(len, store->shift) > bk_store_regions(store))
+		store->shift++;
+	if (!store->live || READ_ONCE(store->failed))
 		return;
 	req = bk_store_req_alloc(BK_STORE_RESIZE, 0);
 	req->len = len;
-	r = bk_store_ask_and_wait(store, req, true);
+	r = bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
 	if (r)
 		origin->ops->distrust(origin, r == -ENOSPC ?
 				      "the metadata device has no room for the new length" :
@@ -1483,11 +1521,12 @@ int bk_store_save_now(struct bk_origin *origin, char *error, size_t size)
 	if (store && store->live) {
 		req = bk_store_req_alloc(BK_STORE_COOL, 0);
 		req->drained = true;
-		r = bk_store_ask_and_wait(store, req, false);
+		r = bk_store_ask_and_wait(store, req, BK_STORE_WAIT_MS, false);
 	}
 	if (r)
 		scnprintf(error, size, "the metadata device %s", r == -ENODEV ?
 			  "is missing" : r == -ETIMEDOUT ? "is slow" :
+			  r == -EAGAIN ? "has a change to write: try again" :
 			  "has failed");
 	return r;
 }
@@ -1594,7 +1633,8 @@ int bk_store_reserve(struct bk_origin *origin, const char *name,
 	req->shift = bits->shift;
 	req->bits = bits;
 	bk_bits_get(bits);
-	r = bk_store_ask_and_wait(store, req, false);
+	/* It may be large. */
+	r = bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, false);
 	if (!r) {
 		*slot = i;
 		return 0;
@@ -1602,9 +1642,15 @@ int bk_store_reserve(struct bk_origin *origin, const char *name,
 	scnprintf(error, size, "bitmap '%.64s': the metadata device %s", name,
 		  r == -ENOSPC ? "has no room for it" :
 		  r == -ETIMEDOUT ? "is slow" : "has failed");
-	/* One that may be written yet stays taken. */
+	/* What is being written yet is dropped when it is; the slot stays taken. */
+	if (r == -ETIMEDOUT) {
+		req = bk_store_req_alloc(BK_STORE_DROP, i);
+		bk_store_ask(store, req);
+		bk_store_req_put(req);
+		return r;
+	}
 	mutex_lock(&origin->lock);
-	store->slot[i].taken = r == -ETIMEDOUT;
+	store->slot[i].taken = false;
 	mutex_unlock(&origin->lock);
 	return r;
 }
@@ -1623,8 +1669,9 @@ void bk_store_drop(struct bk_origin *origin, int slot)
 
 	if (slot < 0)
 		return;
-	r = bk_store_ask_and_wait(store, bk_store_req_alloc(BK_STORE_DROP,
-							    slot), false);
+	r = bk_store_ask_and_wait(store,
+				  bk_store_req_alloc(BK_STORE_DROP, slot),
+				  BK_STORE_WAIT_MS, false);
 	mutex_lock(&origin->lock);
 	store->slot[slot].taken = r;
 	mutex_unlock(&origin->lock);
@@ -1650,7 +1697,7 @@ void bk_store_cover(struct bk_origin *origin, int slot, struct bk_bits *bits,
 		return;
 	s = &origin->store->slot[slot];
 	spin_lock(&origin->store->lock);
-	s->pending |= pending;
+	s->pending |= pending && origin->store->live;
 	if (bits) {
 		old = s->bits[1];
 		bk_bits_get(bits);
@@ -1764,6 +1811,19 @@ void bk_store_distrust(struct bk_origin *origin, int slot, const char *why)
 	strscpy(req->why, why, sizeof(req->why));
 	bk_store_ask(origin->store, req);
 	bk_store_req_put(req);
+}
+
+/**
+ * bk_store_is_stopped - can no change of a bitmap be written?
+ * @origin:	the filter
+ * @slot:	the bitmap's; -1: it has none
+ */
+bool bk_store_is_stopped(struct bk_origin *origin, int slot)
+{
+	struct bk_store *store = origin->store;
+
+	return slot >= 0 && !READ_ONCE(store->live) &&
+	       !READ_ONCE(store->failed);
 }
 
 /**

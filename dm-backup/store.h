@@ -132,6 +132,7 @@ enum bk_store_verb {
  * @drained:	it is not done before the last cut has drained
  * @flushed:	REWRITE: the origin has been flushed after that; lock
  * @flushing:	the same is being done; lock
+ * @pages_done:	REWRITE: all pages are written, only the root is to follow
  * @err:	how it went, once @done
  * @done:	it has been done
  * @notify:	NULL, or what to queue to the filter's wait_wq then
@@ -154,6 +155,7 @@ struct bk_store_req {
 	bool drained;
 	bool flushed;
 	bool flushing;
+	bool pages_done;
 	int err;
 	struct completion done;
 	struct work_struct *notify;
@@ -205,6 +207,8 @@ struct bk_store_req {
  * @buf:	BK_STORE_BUF blocks
  * @tmp:	words of a page
  * @retry:	a record could not be written, and is to be
+ * @erring:	the last write failed (on_metadata_error=hold)
+ * @moved:	entries that keep areas which a RESIZE leaves
  */
 struct bk_store {
 	struct kref ref;
@@ -253,6 +257,8 @@ struct bk_store {
 	void *buf;
 	unsigned long *tmp;
 	bool retry;
+	bool erring;
+	DECLARE_BITMAP(moved, BK_MD_MAX_BITMAPS);
 };
 
 /* load.c */
@@ -288,6 +294,7 @@ void bk_store_forget(struct bk_origin *origin, struct bk_store_req *req);
 struct bk_store_req *bk_store_update(struct bk_origin *origin, int slot,
 				     bool recording, bool drained);
 void bk_store_distrust(struct bk_origin *origin, int slot, const char *why);
+bool bk_store_is_stopped(struct bk_origin *origin, int slot);
 bool bk_store_is_pending(struct bk_origin *origin, int slot);
 int bk_store_wait(struct bk_store_req *req, unsigned long timeout);
 void bk_store_req_put(struct bk_store_req *req);

@@ -604,6 +604,7 @@ static void bk_origin_end(struct bk_instance *in)
 	/* These may call the store. */
 	flush_work(&origin->gate.drain_work);
 	bk_io_exit(origin);
+	flush_workqueue(origin->cow_wq);
 	bk_store_close(origin);
 }
 
