@@ -153,8 +153,13 @@ demo: deps
 		{ cat build/demo.log; exit 1; }
 	@tests/demo/run
 
+build/scan: tests/bench/scan.c dm-backup/map.h
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -Iuserspace/shim -o $@ $<
+
 .PHONY: bench
 bench: modules programs
+	@$(MAKE) --no-print-directory build/scan
 	@tests/bench/run $(KERNELS)
 
 .PHONY: lint

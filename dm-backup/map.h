@@ -76,6 +76,30 @@ static inline void bk_map_clear_alone(unsigned long *map, unsigned long from,
 }
 
 /**
+ * bk_map_keep_alone - clear what is not set elsewhere, while nobody else clears
+ * @map:	the map; may be read without a lock
+ * @keep:	what stays; may be set meanwhile
+ * @words:	how many words
+ *
+ * Return: how many bits are left.
+ */
+static inline unsigned long bk_map_keep_alone(unsigned long *map,
+					      const unsigned long *keep,
+					      unsigned long words)
+{
+	unsigned long i, left = 0;
+
+	for (i = 0; i < words; i++) {
+		unsigned long word = map[i] & READ_ONCE(keep[i]);
+
+		WRITE_ONCE(map[i], word);
+		if (word)
+			left += hweight_long(word);
+	}
+	return left;
+}
+
+/**
  * bk_map_clear_release - clear bits that somebody reads without a lock
  * @map:	the map
  * @from:	first bit

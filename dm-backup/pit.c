@@ -282,15 +282,12 @@ static u64 bk_pit_sectors(struct bk_pit *pit, unsigned long first,
 static unsigned long bk_pit_narrow_words(struct bk_pit *pit)
 {
 	const unsigned long *only = pit->params.only->words;
-	unsigned long i, todo = 0, nr = BITS_TO_LONGS(pit->clusters);
+	unsigned long i, n, todo = 0, nr = BITS_TO_LONGS(pit->clusters);
 
-	for (i = 0; i < nr; i++) {
-		unsigned long word = pit->pending[i] & READ_ONCE(only[i]);
-
-		WRITE_ONCE(pit->pending[i], word);
-		todo += hweight_long(word);
-		if (!(i % 4096))
-			cond_resched();
+	for (i = 0; i < nr; i += n) {
+		n = min(nr - i, 4096UL);
+		todo += bk_map_keep_alone(pit->pending + i, only + i, n);
+		cond_resched();
 	}
 	return todo;
 }
