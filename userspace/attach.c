@@ -120,6 +120,13 @@ static int feature_words(const struct options *o, struct features *f)
 	}
 	if (o->discard)
 		add_feature(f, "discard", xstrdup(o->discard));
+	if (o->on_metadata_error && !o->metadata) {
+		say("--on-metadata-error goes with --metadata");
+		return EX_USAGE_;
+	}
+	if (o->on_metadata_error)
+		add_feature(f, "on_metadata_error",
+			    xstrdup(o->on_metadata_error));
 	return EX_OK;
 }
 
@@ -544,6 +551,17 @@ static int check_bitmaps(const struct device *d, bool force)
 	}
 	free(list);
 	return r;
+}
+
+/* DEVICE: in attach.c, as it talks to a filter and not to a metadata device */
+int cmd_metadata_save(int argc, char **argv, const struct options *o)
+{
+	struct device d;
+	int r = device_find_filter(argv[0], &d);
+
+	(void)argc;
+	(void)o;
+	return r ? r : filter_send(&d, "metadata save", "metadata save");
 }
 
 int cmd_detach(int argc, char **argv, const struct options *o)

@@ -43,6 +43,7 @@ struct options {
 	bool persistent;
 	const char *granularity;
 	const char *metadata;
+	const char *on_metadata_error;
 	const char *for_device;
 	const char *format;
 	const char *bitmap;
@@ -107,6 +108,7 @@ int cmd_bitmap_show(int argc, char **argv, const struct options *o);
 int cmd_bitmap_dump(int argc, char **argv, const struct options *o);
 int cmd_bitmap_load(int argc, char **argv, const struct options *o);
 int cmd_metadata_create(int argc, char **argv, const struct options *o);
+int cmd_metadata_save(int argc, char **argv, const struct options *o);
 int cmd_metadata_check(int argc, char **argv, const struct options *o);
 int cmd_metadata_dump(int argc, char **argv, const struct options *o);
 int cmd_job_list(int argc, char **argv, const struct options *o);
