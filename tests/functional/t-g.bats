@@ -440,7 +440,7 @@ module_free_of_jobs() { [[ $(</sys/module/dm_backup/refcnt) == 1 ]]; }
 	done
 	line=$(dmsetup status f)
 	[[ $line =~ ^0\ $SECTORS\ backup\ 1\ rw\ [0-9]+/131072\ 0\ [0-9]+\ 0\ 8\  ]]
-	[ "$(wc -w <<< "$line")" = $((9 + 1 + 8 * 7 + 1 + 6)) ]
+	[ "$(wc -w <<< "$line")" = $((9 + 1 + 8 * 7 + 1 + 6 + 1)) ]
 	[ "$(msg job list | wc -l)" = 8 ]
 	[ "$(dmbackup job list f --noheadings | wc -l)" = 8 ]
 	# a write is copied once for all eight
