@@ -3,7 +3,7 @@
 #   make                 module for the running kernel (or KVER=...), utility
 #   sudo make install    both, and man page, completion, udev rule
 #   make demo            a live backup of a mounted LV, in a VM       (4 minutes)
-#   make check           all tests, in VMs on kernels 6.1 and 6.12   (half an hour)
+#   make check           all tests, in VMs on kernels 6.1 and 6.12   (40 minutes)
 #   make unit            the parts that are only logic, under sanitizers, without a VM
 #   make fuzz            the on-disk format's reading, with a million bad images
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
