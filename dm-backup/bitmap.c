@@ -309,17 +309,6 @@ void bk_bitmap_change_install(struct bk_origin *origin,
 }
 
 /**
- * bk_bitmap_change_revoke - the cut could not be made after all
- * @origin:	the filter; its lock is held
- * @c:		the change, installed
- */
-void bk_bitmap_change_revoke(struct bk_origin *origin,
-			     struct bk_bitmap_change *c)
-{
-	bk_store_uncover(origin, c->bitmap->slot, c->bitmap->bits);
-}
-
-/**
  * bk_bitmap_change_commit - the cut has been made
  * @origin:	the filter; its lock has been held since the check
  * @c:		the change

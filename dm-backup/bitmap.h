@@ -129,8 +129,6 @@ void bk_bitmap_change_install(struct bk_origin *origin,
 			      struct bk_bitmap_change *c, struct bk_cfg *cfg);
 void bk_bitmap_change_commit(struct bk_origin *origin,
 			     struct bk_bitmap_change *c);
-void bk_bitmap_change_revoke(struct bk_origin *origin,
-			     struct bk_bitmap_change *c);
 int bk_bitmap_change_finish(struct bk_origin *origin,
 			    struct bk_bitmap_change *c, unsigned long timeout,
 			    char *error, size_t size);

@@ -201,16 +201,6 @@ void bk_bits_recount(struct bk_bits *bits)
 	atomic_long_add(dirty - atomic_long_read(&bits->dirty), &bits->dirty);
 }
 
-/* A word as bytes, least significant bit first. */
-static unsigned long bk_bits_wire(unsigned long word)
-{
-#if BITS_PER_LONG == 64
-	return (__force unsigned long)cpu_to_le64(word);
-#else
-	return (__force unsigned long)cpu_to_le32(word);
-#endif
-}
-
 /**
  * bk_bits_crc - a checksum, the same for the same bits on every machine
  * @bits:	the bits
@@ -227,7 +217,7 @@ u32 bk_bits_crc(const struct bk_bits *bits)
 	unsigned long i;
 
 	for (i = 0; left; i++) {
-		unsigned long word = bk_bits_wire(READ_ONCE(bits->words[i]));
+		unsigned long word = bk_map_wire(READ_ONCE(bits->words[i]));
 		size_t n = min(left, sizeof(word));
 
 		crc = crc32c(crc, &word, n);

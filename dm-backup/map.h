@@ -10,9 +10,22 @@
 #ifndef BK_MAP_H
 #define BK_MAP_H
 
+#include <asm/byteorder.h>
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
 #include <linux/bitops.h>
+#include <linux/kernel.h>
+#include <linux/minmax.h>
+
+/* A word as bytes on disk, least significant bit first; and back. */
+static inline unsigned long bk_map_wire(unsigned long word)
+{
+#if BITS_PER_LONG == 64
+	return (__force unsigned long)cpu_to_le64(word);
+#else
+	return (__force unsigned long)cpu_to_le32(word);
+#endif
+}
 
 /* Bits of the word that holds @from, from there to @end (exclusive). */
 static inline unsigned long bk_map_mask(unsigned long from, unsigned long end)

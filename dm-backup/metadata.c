@@ -3,6 +3,7 @@
  * The on-disk form of persistent bitmaps. The contract is in metadata.h.
  */
 
+#include "map.h"
 #include "metadata.h"
 
 #include <asm/byteorder.h>
@@ -531,16 +532,6 @@ bool bk_md_lease_decode(const struct bk_md_root *root,
 
 #define BK_MD_WORDS	(BK_MD_PAYLOAD / sizeof(unsigned long))
 
-/* A word as bytes, least significant bit first; and back. */
-static unsigned long bk_md_wire(unsigned long word)
-{
-#if BITS_PER_LONG == 64
-	return (__force unsigned long)cpu_to_le64(word);
-#else
-	return (__force unsigned long)cpu_to_le32(word);
-#endif
-}
-
 /**
  * bk_md_bits_encode - make a block of bits
  * @root:	of the metadata device
@@ -560,7 +551,7 @@ void bk_md_bits_encode(const struct bk_md_root *root, enum bk_md_type type,
 	unsigned long i;
 
 	for (i = 0; i < BK_MD_WORDS; i++)
-		to[i] = i < nr ? bk_md_wire(READ_ONCE(words[i])) : 0;
+		to[i] = i < nr ? bk_map_wire(READ_ONCE(words[i])) : 0;
 	bk_md_seal(buf, type, root->uuid, where, seq, set);
 }
 
@@ -598,7 +589,7 @@ int bk_md_bits_or(unsigned long *words, unsigned long nr, const void *buf)
 	unsigned long i;
 
 	for (i = 0; i < BK_MD_WORDS; i++) {
-		unsigned long word = bk_md_wire(from[i]), mask = 0;
+		unsigned long word = bk_map_wire(from[i]), mask = 0;
 		unsigned long at = i * BITS_PER_LONG;
 
 		if (at < nr)

@@ -91,7 +91,7 @@ struct bk_origin;
  * @pending:	a change has been made in memory that is not on disk; lock
  * @taken:	it belongs to a bitmap; origin->lock
  * @counts:	bits set in each page, as it is on disk: bits are only ever added to
- *		a page, so as many are the same
+ *		a page, so as many are the same. Or BK_STORE_NEWER_0, _1
  */
 struct bk_store_slot {
 	struct bk_bits *bits[2];
@@ -177,7 +177,8 @@ struct bk_store_req {
  * @want_since:	jiffies | 1 of the first want that was not looked at; 0: none
  * @heat_since:	the same of those that are being written
  * @io_since:	jiffies | 1 since when a write is in flight; 0: none
- * @failed:	nothing persistent can be trusted any more
+ * @failed:	nothing persistent can be trusted any more; int, as xchg() of less is
+ *		not everywhere
  * @live:	between BEGIN and END: there may be writes
  * @lock:	see above
  * @origin:	NULL when the filter has gone
@@ -188,13 +189,12 @@ struct bk_store_req {
  * @pass_due:	cool
  * @work:	does all I/O
  * @tick:	now and then
- * @ticks:	of them
+ * @pass_at:	jiffies when the next pass is due
  * @root:	what is on disk, or is about to be
- * @root_copy:	which copy of it is the newer one
- * @lease_copy:	the same of the lease
- * @hot_copy:	which copies of the hot map are written first: those that may be
- *		worse
- * @second_hot:	bits of blocks of the hot map whose second copy was the newer one
+ * @root_newer:	which copy of it is to be kept until the other one is good
+ * @lease_newer: the same of the lease
+ * @hot_newer:	the same of all blocks of the hot map, but for those
+ * @second_hot:	bits of blocks whose second one it was when it was loaded
  * @disk_hot:	regions that are hot on disk
  * @cooling:	regions that are being cooled
  * @old:	regions that were hot at the last pass
@@ -206,7 +206,7 @@ struct bk_store_req {
  * @session:	of this loading of the module
  * @buf:	BK_STORE_BUF blocks
  * @tmp:	words of a page
- * @retry:	a record could not be written, and is to be
+ * @retry:	the last write of the hot map failed: all of it is to be written
  * @erring:	the last write failed (on_metadata_error=hold)
  * @moved:	entries that keep areas which a RESIZE leaves
  */
@@ -226,7 +226,7 @@ struct bk_store {
 	unsigned long want_since;
 	unsigned long heat_since;
 	unsigned long io_since;
-	bool failed;
+	int failed;
 	bool live;
 
 	spinlock_t lock;	/* what follows, and slots */
@@ -239,12 +239,12 @@ struct bk_store {
 
 	struct work_struct work;
 	struct delayed_work tick;
-	unsigned int ticks;
+	unsigned long pass_at;
 
 	struct bk_md_root root;
-	unsigned int root_copy;
-	unsigned int lease_copy;
-	unsigned int hot_copy;
+	unsigned int root_newer;
+	unsigned int lease_newer;
+	unsigned int hot_newer;
 	unsigned long *second_hot;
 	unsigned long *disk_hot;
 	unsigned long *cooling;
@@ -261,25 +261,24 @@ struct bk_store {
 	DECLARE_BITMAP(moved, BK_MD_MAX_BITMAPS);
 };
 
-/* load.c */
+/* store-load.c */
 int bk_store_open(struct bk_instance *in, const char *name, char *error);
 
-/* store.c */
-void bk_store_free(struct kref *ref);
-void bk_store_work(struct work_struct *work);
-void bk_store_tick(struct work_struct *work);
+/* store.c: the filter's part */
 void bk_store_close(struct bk_origin *origin);
 void bk_store_begin(struct bk_instance *in);
 void bk_store_end(struct bk_instance *in, const char *why);
 void bk_store_resize(struct bk_origin *origin, sector_t len);
 int bk_store_save_now(struct bk_origin *origin, char *error, size_t size);
-void bk_store_late(struct bk_origin *origin, bool hurry);
 size_t bk_store_status(struct bk_origin *origin, char *buf, size_t size);
 
+/* store-region.c, store-disk.c, store-work.c: the write path's */
 void bk_store_want(struct bk_store *store, sector_t start, sector_t end);
+void bk_store_late(struct bk_origin *origin, bool hurry);
 void bk_store_kick(struct bk_store *store);
 void bk_store_idle(struct bk_origin *origin);
 
+/* store-bitmap.c, store-req.c: the bitmaps' */
 int bk_store_reserve(struct bk_origin *origin, const char *name,
 		     struct bk_bits *bits, bool recording, int *slot,
 		     char *error, size_t size);

@@ -9,7 +9,7 @@
 #include "cfg.h"
 #include "dest.h"
 #include "module.h"
-#include "store.h"
+#include "store-int.h"
 
 #include <linux/completion.h>
 #include <linux/slab.h>
@@ -65,7 +65,7 @@ static int bk_load_root(struct bk_store *store, char *error)
 	}
 	if (!r[1] && (r[0] || other->seq > store->root.seq)) {
 		memcpy(&store->root, other, sizeof(*other));
-		store->root_copy = 1;
+		store->root_newer = 1;
 	}
 	kvfree(other);
 	if (!r[0] || !r[1]) {
@@ -91,7 +91,7 @@ static void bk_load_lease(struct bk_store *store)
 		    lease.seq <= store->lease.seq)
 			continue;
 		store->lease = lease;
-		store->lease_copy = i;
+		store->lease_newer = i;
 	}
 	bk_load_saw(store, store->lease.seq);
 }
@@ -140,8 +140,8 @@ static int bk_load_alloc(struct bk_store *store, char *error)
 					sizeof(long), GFP_KERNEL);
 	store->second_hot = kvcalloc(BITS_TO_LONGS(store->root.hot_blocks),
 				     sizeof(long), GFP_KERNEL);
-	if (store->second_hot && store->hot && store->wanted && store->disk_hot && store->cooling &&
-	    store->old && store->wanted_blocks)
+	if (store->hot && store->wanted && store->disk_hot && store->cooling &&
+	    store->old && store->wanted_blocks && store->second_hot)
 		return 0;
 	return bk_load_refuse(error, -ENOMEM, "out of memory");
 }
@@ -150,7 +150,7 @@ static int bk_load_alloc(struct bk_store *store, char *error)
 static void bk_load_hot_block(struct bk_store *store, unsigned int i)
 {
 	unsigned long *words = store->disk_hot +
-			       (unsigned long)i * (BK_MD_BITS / BITS_PER_LONG);
+			       (unsigned long)i * BK_STORE_WORDS;
 	u64 seq, best = 0;
 	unsigned int copy;
 
@@ -230,6 +230,16 @@ static u32 bk_load_count(struct bk_bits *bits, u32 page)
 			     min_t(unsigned long, bits->nr - at, BK_MD_BITS));
 }
 
+/* Which copy of a page is to be kept until the other one is good? */
+static u32 bk_load_newer(const u64 good[2], u64 (*seqs)[BK_STORE_BUF],
+			 unsigned int i)
+{
+	bool second = good[1] & BIT_ULL(i) &&
+		      (!(good[0] & BIT_ULL(i)) || seqs[1][i] > seqs[0][i]);
+
+	return second ? BK_STORE_NEWER_1 : BK_STORE_NEWER_0;
+}
+
 /* -EBADMSG: a page has no good copy. */
 static int bk_load_pages(struct bk_store *store, unsigned int slot,
 			 struct bk_bits *bits)
@@ -255,7 +265,8 @@ static int bk_load_pages(struct bk_store *store, unsigned int slot,
 			store->slot[slot].counts[page + i] =
 				good[0] & good[1] & BIT_ULL(i) &&
 				seqs[0][i] == seqs[1][i] ?
-				bk_load_count(bits, page + i) : -1;
+				bk_load_count(bits, page + i) :
+				bk_load_newer(good, seqs, i);
 		cond_resched();
 	}
 	kfree(seqs);

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What bitmaps ask of the store: their place on disk, and that the disk follows
+ * them. The contract is in store.h.
+ */
+
+#include "store-int.h"
+#include "origin.h"
+
+/**
+ * bk_store_reserve - make room for a bitmap, and write it there
+ * @origin:	the filter
+ * @name:	its name
+ * @bits:	its bits; nobody else knows of them
+ * @recording:	it is to record
+ * @slot:	set to its slot
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * Context: process, sleeps for a bounded time. Return: 0 or a negative errno.
+ */
+int bk_store_reserve(struct bk_origin *origin, const char *name,
+		     struct bk_bits *bits, bool recording, int *slot,
+		     char *error, size_t size)
+{
+	struct bk_store *store = origin->store;
+	struct bk_store_req *req;
+	unsigned int i;
+	int r;
+
+	if (!store || !store->live) {
+		strscpy(error, "the filter has no metadata device", size);
+		return -ENODEV;
+	}
+	mutex_lock(&origin->lock);
+	for (i = 0; i < BK_MD_MAX_BITMAPS && store->slot[i].taken; i++)
+		;
+	if (i < BK_MD_MAX_BITMAPS)
+		store->slot[i].taken = true;
+	mutex_unlock(&origin->lock);
+	if (i == BK_MD_MAX_BITMAPS) {
+		scnprintf(error, size, "there are %u persistent bitmaps already",
+			  i);
+		return -ENOSPC;
+	}
+	req = bk_store_req_alloc(BK_STORE_PLACE, i);
+	strscpy(req->name, name, sizeof(req->name));
+	req->recording = recording;
+	req->shift = bits->shift;
+	req->bits = bits;
+	bk_bits_get(bits);
+	/* It may be large. */
+	r = bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, false);
+	if (!r) {
+		*slot = i;
+		return 0;
+	}
+	scnprintf(error, size, "bitmap '%.64s': the metadata device %s", name,
+		  r == -ENOSPC ? "has no room for it" :
+		  r == -ETIMEDOUT ? "is slow" : "has failed");
+	/* What is being written yet is dropped when it is; the slot stays taken. */
+	if (r == -ETIMEDOUT) {
+		req = bk_store_req_alloc(BK_STORE_DROP, i);
+		bk_store_ask(store, req);
+		bk_store_req_put(req);
+		return r;
+	}
+	mutex_lock(&origin->lock);
+	store->slot[i].taken = false;
+	mutex_unlock(&origin->lock);
+	return r;
+}
+
+/**
+ * bk_store_drop - a bitmap is gone, or will not be
+ * @origin:	the filter
+ * @slot:	the bitmap's; -1: it has none
+ *
+ * Context: process, sleeps for a bounded time.
+ */
+void bk_store_drop(struct bk_origin *origin, int slot)
+{
+	struct bk_store *store = origin->store;
+	int r;
+
+	if (slot < 0)
+		return;
+	r = bk_store_ask_and_wait(store,
+				  bk_store_req_alloc(BK_STORE_DROP, slot),
+				  BK_STORE_WAIT_MS, false);
+	mutex_lock(&origin->lock);
+	store->slot[slot].taken = r;
+	mutex_unlock(&origin->lock);
+}
+
+/**
+ * bk_store_cover - from now on the disk is to have other bits, too
+ * @origin:	the filter
+ * @slot:	the bitmap's; -1: it has none
+ * @bits:	bits that are about to be published in the place of the bitmap's;
+ *		or NULL if it keeps those
+ * @pending:	nothing is to be cooled until the disk has the change
+ *
+ * Context: process; does not sleep, but for freeing memory.
+ */
+void bk_store_cover(struct bk_origin *origin, int slot, struct bk_bits *bits,
+		    bool pending)
+{
+	struct bk_bits *old = NULL;
+	struct bk_store_slot *s;
+
+	if (slot < 0)
+		return;
+	s = &origin->store->slot[slot];
+	spin_lock(&origin->store->lock);
+	s->pending |= pending && origin->store->live;
+	if (bits) {
+		old = s->bits[1];
+		bk_bits_get(bits);
+		s->bits[1] = bits;
+	}
+	spin_unlock(&origin->store->lock);
+	bk_bits_put(old);
+}
+
+/**
+ * bk_store_uncover - the disk is to have a bitmap's bits, and no others
+ * @origin:	the filter
+ * @slot:	the bitmap's; -1: it has none
+ * @bits:	its bits; they have all that the disk has
+ *
+ * Context: process, may sleep.
+ */
+void bk_store_uncover(struct bk_origin *origin, int slot, struct bk_bits *bits)
+{
+	if (slot >= 0)
+		bk_store_settle(origin->store, slot, bits);
+}
+
+/**
+ * bk_store_rewrite - a bitmap has lost bits: let the disk follow
+ * @origin:	the filter; its lock is held
+ * @slot:	the bitmap's; -1: it has none
+ * @bits:	its bits now
+ * @tag:	what it remembers
+ * @flushed:	the origin has been flushed since the bits were dropped from
+ *		memory and the cut that did it had drained; else it will be
+ * @notify:	queued to the filter's wait_wq when that is so, or NULL
+ *
+ * Done once the last cut has drained and the origin has been flushed after that.
+ *
+ * Return: a request to wait for, and to put; NULL if there is nothing to do.
+ */
+struct bk_store_req *bk_store_rewrite(struct bk_origin *origin, int slot,
+				      struct bk_bits *bits, const char *tag,
+				      bool flushed, struct work_struct *notify)
+{
+	struct bk_store_req *req;
+
+	if (slot < 0)
+		return NULL;
+	bk_store_cover(origin, slot, bits, true);
+	req = bk_store_req_alloc(BK_STORE_REWRITE, slot);
+	req->bits = bits;
+	bk_bits_get(bits);
+	strscpy(req->tag, tag, sizeof(req->tag));
+	req->drained = true;
+	req->flushed = flushed;
+	req->notify = notify;
+	bk_store_ask(origin->store, req);
+	if (!flushed)
+		bk_store_idle(origin);
+	return req;
+}
+
+/**
+ * bk_store_forget - the asker does not wait any more
+ * @origin:	the filter
+ * @req:	the request; its notify is not queued any more after this
+ */
+void bk_store_forget(struct bk_origin *origin, struct bk_store_req *req)
+{
+	spin_lock(&origin->store->lock);
+	req->notify = NULL;
+	spin_unlock(&origin->store->lock);
+	bk_store_req_put(req);
+}
+
+/**
+ * bk_store_update - bits were added, or it records or not: let the disk follow
+ * @origin:	the filter; its lock is held
+ * @slot:	the bitmap's; -1: it has none
+ * @recording:	it records
+ * @drained:	a cut has done this: not before that has drained
+ *
+ * Return: a request to wait for, and to put; NULL if there is nothing to do.
+ */
+struct bk_store_req *bk_store_update(struct bk_origin *origin, int slot,
+				     bool recording, bool drained)
+{
+	struct bk_store_req *req;
+
+	if (slot < 0)
+		return NULL;
+	req = bk_store_req_alloc(BK_STORE_UPDATE, slot);
+	req->recording = recording;
+	req->drained = drained;
+	bk_store_ask(origin->store, req);
+	return req;
+}
+
+/**
+ * bk_store_distrust - a bitmap has become inconsistent: let the disk follow
+ * @origin:	the filter; its lock is held
+ * @slot:	the bitmap's; -1: it has none
+ * @why:	why
+ *
+ * Context: process; waits for nothing.
+ */
+void bk_store_distrust(struct bk_origin *origin, int slot, const char *why)
+{
+	struct bk_store_req *req;
+
+	if (slot < 0)
+		return;
+	req = bk_store_req_alloc(BK_STORE_DISTRUST, slot);
+	strscpy(req->why, why, sizeof(req->why));
+	bk_store_ask(origin->store, req);
+	bk_store_req_put(req);
+}
+
+/**
+ * bk_store_is_stopped - can no change of a bitmap be written?
+ * @origin:	the filter
+ * @slot:	the bitmap's; -1: it has none
+ */
+bool bk_store_is_stopped(struct bk_origin *origin, int slot)
+{
+	struct bk_store *store = origin->store;
+
+	return slot >= 0 && !READ_ONCE(store->live) &&
+	       !READ_ONCE(store->failed);
+}
+
+/**
+ * bk_store_is_pending - is a bitmap's last change not on disk yet?
+ * @origin:	the filter
+ * @slot:	the bitmap's; -1: it has none
+ */
+bool bk_store_is_pending(struct bk_origin *origin, int slot)
+{
+	struct bk_store *store = origin->store;
+	bool pending;
+
+	if (slot < 0)
+		return false;
+	spin_lock(&store->lock);
+	pending = store->slot[slot].pending && !store->failed;
+	spin_unlock(&store->lock);
+	return pending;
+}
