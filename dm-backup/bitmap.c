@@ -604,16 +604,18 @@ int bk_bitmap_added(struct bk_origin *origin, struct bk_bitmap *bitmap)
  * bk_bitmaps_distrust - something was written that no bitmap can know of
  * @origin:	the filter; its lock is held
  * @why:	what, in words
- * @persistent:	only those that are on the metadata device
+ * @slots:	only those in these slots of the metadata device; 0: all, also
+ *		those that are only in memory
  */
-void bk_bitmaps_distrust(struct bk_origin *origin, const char *why,
-			 bool persistent)
+void bk_bitmaps_distrust(struct bk_origin *origin, const char *why, u64 slots)
 {
 	struct bk_bitmap *bitmap;
 
 	lockdep_assert_held(&origin->lock);
 	list_for_each_entry(bitmap, &origin->bitmaps, list) {
-		if (bitmap->why[0] || (persistent && bitmap->slot < 0))
+		if (bitmap->why[0] ||
+		    (slots && (bitmap->slot < 0 ||
+			       !(slots & BIT_ULL(bitmap->slot)))))
 			continue;
 		strscpy(bitmap->why, why, sizeof(bitmap->why));
 		bk_store_distrust(origin, bitmap->slot, why);

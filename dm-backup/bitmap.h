@@ -154,8 +154,7 @@ void bk_bitmap_reclaim(struct bk_origin *origin, struct bk_bitmap *bitmap);
 void bk_bitmap_release(struct bk_origin *origin, struct bk_bitmap *bitmap);
 int bk_bitmap_added(struct bk_origin *origin, struct bk_bitmap *bitmap);
 
-void bk_bitmaps_distrust(struct bk_origin *origin, const char *why,
-			 bool persistent);
+void bk_bitmaps_distrust(struct bk_origin *origin, const char *why, u64 slots);
 void bk_bitmaps_resize(struct bk_origin *origin, sector_t len);
 void bk_bitmaps_free(struct bk_origin *origin);
 

@@ -257,7 +257,7 @@ struct bk_deferred {
  * @stopped:	a point in time has been stopped; does not sleep
  * @heated:	regions are hot, or nobody cares any more: bios that wait for that
  *		look again; does not sleep
- * @distrust:	what is persistent can't be trusted, for @why; under lock
+ * @distrust:	bitmaps in @slots can't be trusted, for @why; under lock
  * @reset:	end all jobs, for @cause, and take their points in time out,
  *		before it returns; if @foreign, something may have been written
  *		that did not pass the filter; under bk_cut_mutex and lock
@@ -273,7 +273,7 @@ struct bk_origin_ops {
 	void (*kick)(struct bk_pool *pool);
 	void (*stopped)(struct bk_origin *origin);
 	void (*heated)(struct bk_origin *origin);
-	void (*distrust)(struct bk_origin *origin, const char *why);
+	void (*distrust)(struct bk_origin *origin, const char *why, u64 slots);
 	void (*reset)(struct bk_origin *origin, const char *cause,
 		      bool foreign);
 	void (*resized)(struct bk_origin *origin, sector_t len);

@@ -168,7 +168,11 @@ static int bk_store_do_rewrite(struct bk_store *store, struct bk_store_req *req)
 static int bk_store_do_distrust(struct bk_store *store,
 				struct bk_store_req *req)
 {
-	strscpy(store->root.entry[req->slot].why, req->why, BK_MD_NAME);
+	struct bk_md_entry *e = &store->root.entry[req->slot];
+
+	if (!e->name[0])	/* lost in a resize */
+		return 0;
+	strscpy(e->why, req->why, sizeof(e->why));
 	return store->read_only ? 0 : bk_store_write_root(store);
 }
 
@@ -218,7 +222,7 @@ static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 {
 	struct bk_store_req drop = { };
 	unsigned int i;
-	int err = 0, r;
+	int r;
 
 	store->root.len = req->len;
 	while (bk_md_pages(req->len, store->root.region_shift) >
@@ -233,7 +237,7 @@ static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 			return r;
 		if (!r)
 			continue;
-		err = err ?: r;
+		req->lost |= BIT_ULL(i);
 		memset(&store->root.entry[i], 0, sizeof(store->root.entry[i]));
 		drop.slot = i;
 		store->root.entry[i].hidden = true;	/* the root comes below */
@@ -245,7 +249,7 @@ static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 	for_each_set_bit(i, store->moved, BK_MD_MAX_BITMAPS)
 		memset(&store->root.entry[i], 0, sizeof(store->root.entry[i]));
 	bitmap_zero(store->moved, BK_MD_MAX_BITMAPS);
-	return bk_store_cool_all(store) ?: err;
+	return bk_store_cool_all(store);
 }
 
 static int bk_store_do_end(struct bk_store *store, struct bk_store_req *req)

@@ -14,7 +14,7 @@
 static void bk_store_give_up(struct bk_origin *origin, const char *why)
 {
 	mutex_lock(&origin->lock);
-	origin->ops->distrust(origin, why);
+	origin->ops->distrust(origin, why, BK_STORE_ALL);
 	mutex_unlock(&origin->lock);
 }
 
@@ -125,10 +125,16 @@ void bk_store_resize(struct bk_origin *origin, sector_t len)
 	req = bk_store_req_alloc(BK_STORE_RESIZE, 0);
 	req->len = len;
 	r = bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
+	kref_get(&req->ref);
 	if (r)
-		origin->ops->distrust(origin, r == -ENOSPC ?
-				      "the metadata device has no room for the new length" :
-				      "the metadata device failed when the length changed");
+		origin->ops->distrust(origin,
+				      "the metadata device failed when the length changed",
+				      BK_STORE_ALL);
+	else if (req->lost)
+		origin->ops->distrust(origin,
+				      "the metadata device has no room for the new length",
+				      req->lost);
+	bk_store_req_put(req);
 }
 
 /**

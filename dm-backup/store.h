@@ -80,6 +80,9 @@
 #define BK_STORE_WAIT_MS	4000
 #define BK_STORE_MUST_MS	30000
 
+/* All slots. */
+#define BK_STORE_ALL		(~0ULL)
+
 struct bk_dest;
 struct bk_instance;
 struct bk_origin;
@@ -126,6 +129,7 @@ enum bk_store_verb {
  * @recording:	PLACE, UPDATE: it records
  * @shift:	PLACE: log2 of sectors per granule
  * @len:	RESIZE: sectors
+ * @lost:	RESIZE: set to the slots that have no room any more
  * @print:	END: of the origin
  * @written:	END: sectors, as in struct bk_md_root
  * @device:	END: the same
@@ -149,6 +153,7 @@ struct bk_store_req {
 	bool recording;
 	u8 shift;
 	u64 len;
+	u64 lost;
 	u32 print;
 	u64 written[2];
 	u64 device[2];

@@ -563,12 +563,7 @@ static void bk_origin_reset(struct bk_origin *origin, const char *cause,
 	bk_jobs_break(origin, -EINVAL, cause);
 	bk_cfg_remove_pits(origin);
 	if (foreign)
-		bk_bitmaps_distrust(origin, cause, false);
-}
-
-static void bk_origin_distrust(struct bk_origin *origin, const char *why)
-{
-	bk_bitmaps_distrust(origin, why, true);
+		bk_bitmaps_distrust(origin, cause, 0);
 }
 
 /* The metadata device has failed. */
@@ -578,7 +573,8 @@ static void bk_origin_distrust_work(struct work_struct *work)
 						distrust);
 
 	mutex_lock(&origin->lock);
-	bk_bitmaps_distrust(origin, "the metadata device failed", true);
+	bk_bitmaps_distrust(origin, "the metadata device failed",
+			    BK_STORE_ALL);
 	mutex_unlock(&origin->lock);
 	bk_origin_event(origin, "metadata_failed", "",
 			"the metadata device failed");
@@ -618,7 +614,7 @@ static const struct bk_origin_ops bk_origin_callbacks = {
 	.kick		= bk_origin_kick,
 	.stopped	= bk_io_stopped,
 	.heated		= bk_io_heated,
-	.distrust	= bk_origin_distrust,
+	.distrust	= bk_bitmaps_distrust,
 	.reset		= bk_origin_reset,
 	.resized	= bk_bitmaps_resize,
 	.shutdown	= bk_origin_end,
