@@ -66,6 +66,7 @@ struct bk_store;
  * @cbw_timeout: feature "cbw_timeout": default for jobs, ms; 0 is none
  * @discard:	feature "discard", enum bk_discard
  * @hold:	feature "on_metadata_error": hold
+ * @trust_crash: feature "after_crash": trust
  * @resumed:	it has been live
  * @foreign:	when it was made, a table that is not ours was live in the place of
  *		one of ours
@@ -82,6 +83,7 @@ struct bk_instance {
 	unsigned int cbw_timeout;
 	unsigned int discard;
 	bool hold;
+	bool trust_crash;
 	bool resumed;
 	bool foreign;
 	bool suspending;

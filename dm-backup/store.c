@@ -44,7 +44,8 @@ void bk_store_begin(struct bk_instance *in)
 	if (store->live || READ_ONCE(store->failed))
 		return;
 	bk_trust_look(in, store->root.clean, &e);
-	why = bk_trust_judge(&store->root, &store->lease, store->lease.seq, &e);
+	why = bk_trust_judge(&store->root, &store->lease, store->lease.seq, &e,
+			     in->trust_crash);
 	if (why)
 		bk_store_give_up(origin, why);
 	store->read_only = !(dm_table_get_mode(in->ti->table) & BK_MODE_WRITE);
@@ -124,8 +125,8 @@ void bk_store_resize(struct bk_origin *origin, sector_t len)
 		return;
 	req = bk_store_req_alloc(BK_STORE_RESIZE, 0);
 	req->len = len;
-	r = bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
 	kref_get(&req->ref);
+	r = bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
 	if (r)
 		origin->ops->distrust(origin,
 				      "the metadata device failed when the length changed",

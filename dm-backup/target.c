@@ -66,6 +66,7 @@ struct workqueue_struct *bk_wq;
  * @discard:	enum bk_discard
  * @metadata:	NULL, or the metadata device: MAJ:MIN or a path
  * @on_metadata_error: 0: continue, 1: hold
+ * @after_crash: 0: witness, 1: trust
  */
 struct bk_features {
 	u64 buffer;
@@ -73,6 +74,7 @@ struct bk_features {
 	u64 discard;
 	const char *metadata;
 	u64 on_metadata_error;
+	u64 after_crash;
 };
 
 static const char *const bk_discard_names[] = {
@@ -86,6 +88,10 @@ static const char *const bk_on_metadata_error_names[] = {
 	"continue", "hold", NULL
 };
 
+static const char *const bk_after_crash_names[] = {
+	"witness", "trust", NULL
+};
+
 static const struct bk_option bk_feature_options[] = {
 	{ "buffer", BK_OPT_NUMBER, offsetof(struct bk_features, buffer),
 	  .min = BK_BUDGET_MIN, .max = BK_BUDGET_MAX },
@@ -97,6 +103,8 @@ static const struct bk_option bk_feature_options[] = {
 	{ "on_metadata_error", BK_OPT_WORD,
 	  offsetof(struct bk_features, on_metadata_error),
 	  .words = bk_on_metadata_error_names },
+	{ "after_crash", BK_OPT_WORD, offsetof(struct bk_features, after_crash),
+	  .words = bk_after_crash_names },
 };
 
 /* dm shows ti->error, which must stay when the instance has gone. */
@@ -142,6 +150,7 @@ static int bk_ctr_features(struct bk_instance *in, unsigned int argc,
 	in->cbw_timeout = f.cbw_timeout;
 	in->discard = f.discard;
 	in->hold = f.on_metadata_error;
+	in->trust_crash = f.after_crash;
 	*metadata = f.metadata;
 	return 0;
 }
@@ -370,7 +379,7 @@ static void bk_status_table(struct bk_instance *in, char *result,
 	bool discard = in->discard != BK_DISCARD_AUTO;
 	struct bk_store *store = in->origin->store;
 	unsigned int words = 2 * (buffer + timeout + discard + !!store +
-				  in->hold);
+				  in->hold + in->trust_crash);
 	size_t sz = 0;
 
 	DMEMIT("%s", in->dev->name);
@@ -386,6 +395,8 @@ static void bk_status_table(struct bk_instance *in, char *result,
 		DMEMIT(" metadata %s", store->name);
 	if (in->hold)
 		DMEMIT(" on_metadata_error hold");
+	if (in->trust_crash)
+		DMEMIT(" after_crash trust");
 }
 
 static void bk_backup_status(struct dm_target *ti, status_type_t type,

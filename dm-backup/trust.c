@@ -141,12 +141,15 @@ static bool bk_trust_was_written(const struct bk_md_root *root,
 static const char *bk_trust_judge_crash(const struct bk_md_root *root,
 					const struct bk_md_lease *lease,
 					bool leased,
-					const struct bk_evidence *e)
+					const struct bk_evidence *e,
+					bool trusting)
 {
 	if (!memcmp(root->session, bk_trust_session, BK_MD_UUID))
 		return "the filter's table was replaced without detach, or its end was not saved";
 	if (!leased)
 		return "the metadata device's lease is damaged";
+	if (lease->witness.kind == BK_MD_WITNESS_NONE && !trusting)
+		return "after a crash nothing tells if it was written without the filter";
 	if (lease->witness.kind != BK_MD_WITNESS_NONE &&
 	    (lease->witness.kind != e->witness.kind ||
 	     lease->witness.mark != e->witness.mark))
@@ -162,12 +165,13 @@ static const char *bk_trust_judge_crash(const struct bk_md_root *root,
  * @lease:	of the same
  * @leased:	there is one
  * @e:		what the filter's devices tell now
+ * @trusting:	after a crash: even if nothing tells of boots in between
  *
  * Return: NULL, or why not.
  */
 const char *bk_trust_judge(const struct bk_md_root *root,
 			   const struct bk_md_lease *lease, bool leased,
-			   const struct bk_evidence *e)
+			   const struct bk_evidence *e, bool trusting)
 {
 	if (root->broken)
 		return "the metadata device failed, or a table was replaced without detach";
@@ -178,7 +182,7 @@ const char *bk_trust_judge(const struct bk_md_root *root,
 	if (bk_trust_was_written(root, e))
 		return "the device was written before the filter was there";
 	if (!root->clean)
-		return bk_trust_judge_crash(root, lease, leased, e);
+		return bk_trust_judge_crash(root, lease, leased, e, trusting);
 	if (e->print != root->print)
 		return "the device was written while the filter was not there";
 	return NULL;

@@ -38,6 +38,6 @@ int bk_trust_witness(struct block_device *bdev, u64 len,
 void bk_trust_look(struct bk_instance *in, bool print, struct bk_evidence *e);
 const char *bk_trust_judge(const struct bk_md_root *root,
 			   const struct bk_md_lease *lease, bool leased,
-			   const struct bk_evidence *e);
+			   const struct bk_evidence *e, bool trusting);
 
 #endif

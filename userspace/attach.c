@@ -120,13 +120,16 @@ static int feature_words(const struct options *o, struct features *f)
 	}
 	if (o->discard)
 		add_feature(f, "discard", xstrdup(o->discard));
-	if (o->on_metadata_error && !o->metadata) {
-		say("--on-metadata-error goes with --metadata");
+	if ((o->on_metadata_error || o->after_crash) && !o->metadata) {
+		say("--%s goes with --metadata", o->after_crash ?
+		    "after-crash" : "on-metadata-error");
 		return EX_USAGE_;
 	}
 	if (o->on_metadata_error)
 		add_feature(f, "on_metadata_error",
 			    xstrdup(o->on_metadata_error));
+	if (o->after_crash)
+		add_feature(f, "after_crash", xstrdup(o->after_crash));
 	return EX_OK;
 }
 

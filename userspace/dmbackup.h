@@ -44,6 +44,7 @@ struct options {
 	const char *granularity;
 	const char *metadata;
 	const char *on_metadata_error;
+	const char *after_crash;
 	const char *for_device;
 	const char *format;
 	const char *bitmap;

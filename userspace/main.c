@@ -21,19 +21,19 @@ enum {
 	O_CBW_TIMEOUT, O_BUFFER, O_DISCARD, O_SIZE, O_PROGRESS, O_DETACH,
 	O_NO_FREEZE, O_ALLOW_LARGER, O_VERSION, O_DISABLED, O_ALL_DIRTY,
 	O_GRANULARITY, O_FORMAT, O_BITMAP, O_LEVEL, O_INCREMENTAL,
-	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_FOR,
+	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_AFTER_CRASH, O_FOR,
 };
 
 static const struct verb verbs[] = {
 	{ NULL, "attach", 1, 1, "DEVICE",
-	  "metadata on-metadata-error buffer cbw-timeout discard",
+	  "metadata on-metadata-error after-crash buffer cbw-timeout discard",
 	  "put a filter into a device, which may be mounted", cmd_attach },
 	{ NULL, "detach", 1, 1, "DEVICE", "force",
 	  "take it out again", cmd_detach },
 	{ NULL, "resize", 1, 1, "DEVICE", "size",
 	  "let a filter follow its origin's growth", cmd_resize },
 	{ NULL, "open", 2, 2, "DEVICE NAME",
-	  "metadata on-metadata-error buffer cbw-timeout discard",
+	  "metadata on-metadata-error after-crash buffer cbw-timeout discard",
 	  "put a filter on top of a device that is not in use", cmd_open },
 	{ NULL, "close", 1, 1, "NAME", "force", "remove it", cmd_close },
 	{ NULL, "list", 0, 0, "", "json bytes noheadings",
@@ -108,6 +108,7 @@ static const struct option options[] = {
 	{ "persistent", no_argument, NULL, O_PERSISTENT },
 	{ "metadata", required_argument, NULL, O_METADATA },
 	{ "on-metadata-error", required_argument, NULL, O_ON_METADATA_ERROR },
+	{ "after-crash", required_argument, NULL, O_AFTER_CRASH },
 	{ "for", required_argument, NULL, O_FOR },
 	{ "granularity", required_argument, NULL, O_GRANULARITY },
 	{ "format", required_argument, NULL, O_FORMAT },
@@ -191,6 +192,7 @@ static const char **text_option(struct options *o, int c)
 	switch (c) {
 	case O_METADATA: return &o->metadata;
 	case O_ON_METADATA_ERROR: return &o->on_metadata_error;
+	case O_AFTER_CRASH: return &o->after_crash;
 	case O_FOR: return &o->for_device;
 	case O_GRANULARITY: return &o->granularity;
 	case O_FORMAT: return &o->format;

@@ -32,7 +32,8 @@ no_origin() {
 	dmsetup remove o
 	losetup -d "$loop"
 }
-up() { make_filter f "$o" metadata "$m" "$@"; }
+# After a crash nothing but the test tells of contents without a file system.
+up() { make_filter f "$o" metadata "$m" after_crash trust "$@"; }
 down() { dmsetup remove f; }
 # keep NAME: what would be there after a power cut at this instant
 keep() {
@@ -176,6 +177,23 @@ covers() { ranges "$1" | quick covered "$2" "$3"; }
 	has b $((2 + 512 + 512))
 }
 
+@test "L2 regions become cold by themselves" {
+	echo 1 > /sys/module/dm_backup/parameters/save_interval
+	up
+	msg bitmap add b persistent
+	for r in 0 2 4; do w 1 "$(region $r)" 4K; done
+	cold() { [[ $(metadata hot) == 0 ]]; }
+	wait_for 60 cold
+	# One pass more at most: it takes two to make a region cold.
+	echo 3600 > /sys/module/dm_backup/parameters/save_interval
+	w 1 "$(region 6)" 4K
+	keep x
+	reboot x
+	up
+	ok b
+	has b $((3 + 512))
+}
+
 @test "L2 saving under load loses nothing" {
 	up
 	msg bitmap add b persistent granularity=8
@@ -229,6 +247,30 @@ covers() { ranges "$1" | quick covered "$2" "$3"; }
 	msg bitmap remove b
 	msg bitmap add b persistent
 	ok b
+}
+
+@test "L4 one that fails when the filter goes live: it does, and nothing is trusted" {
+	dmsetup create md --table "0 8192 linear $m 0"
+	make_filter f "$o" metadata /dev/mapper/md after_crash trust
+	msg bitmap add b persistent
+	w 1 0 4K
+	down
+	becomes() { dmsetup load md --table "0 8192 $*"; dmsetup suspend md; dmsetup resume md; }
+	dmsetup create f --notable
+	dmsetup load f --table "0 $SECTORS backup $o 2 metadata /dev/mapper/md"
+	becomes error
+	dmsetup resume f
+	bad b 'metadata device failed'
+	[ "$(metadata state)" = failed ]
+	w 2 64M 4K
+	is 2 64M 4K "$o"
+	# The device never heard of that, and says that all was well.
+	dmsetup remove f
+	becomes "linear $m 0"
+	dmsetup remove md
+	dmbackup metadata check "$m" | grep clean
+	up
+	bad b 'written before the filter'
 }
 
 @test "L4 a metadata device that hangs: a write waits for two seconds, once" {
@@ -380,6 +422,35 @@ poke() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 	ok c; has c 8
 }
 
+@test "L5 copies that can't be read: one is enough" {
+	up
+	msg bitmap add b persistent
+	w 1 0 4K
+	down
+	field() { dmbackup metadata dump /tmp/m.img | grep -m1 -o "\"$1\": *[0-9]*" | grep -o '[0-9]*$'; }
+	first=$(($(field first) + 2 * $(field half)))
+	# unreadable BLOCK COUNT: of the metadata device
+	unreadable() {
+		local at=$(($1 * 8)) n=$(($2 * 8))
+		dmsetup create md <<- END
+			0 $at linear $m 0
+			$at $n error
+			$((at + n)) $((8192 - at - n)) linear $m $((at + n))
+		END
+	}
+	unreadable "$first" 1
+	make_filter f "$o" metadata /dev/mapper/md
+	ok b
+	has b 1
+	dmsetup remove f
+	dmsetup remove md
+	unreadable "$first" 2
+	make_filter f "$o" metadata /dev/mapper/md
+	bad b 'damaged'
+	dmsetup remove f
+	dmsetup remove md
+}
+
 @test "L6 L7 a crash while a job runs: what was dirty, and what was written since" {
 	truncate -s ${MB}M /tmp/t.img
 	t=$(losetup -f --show /tmp/t.img)
@@ -467,7 +538,7 @@ poke() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 	keep z
 	umount /mnt
 	reboot x
-	up
+	make_filter f "$o" metadata "$m"
 	ok b
 	# Mounted in between, by another boot: it counted writes that nobody knows of.
 	reboot y
@@ -481,6 +552,29 @@ poke() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 	quick write "$o" 9 $((200 * 1048576)) 4096
 	up
 	bad b 'written before the filter'
+}
+
+@test "L8 after a crash, without a file system to ask: only who says so is believed" {
+	up
+	dmsetup table f | grep ' 4 metadata .* after_crash trust$'
+	msg bitmap add b persistent
+	w 1 0 4K
+	keep x
+	keep y
+	reboot x
+	make_filter f "$o" metadata "$m"
+	bad b 'nothing tells'
+	# It stays so.
+	down; up
+	bad b 'nothing tells'
+	reboot y
+	up
+	ok b
+	has b 512
+	# A clean stop needs nobody's word.
+	down
+	make_filter f "$o" metadata "$m"
+	ok b
 }
 
 @test "L8 a table that was replaced without detach; with it" {
@@ -554,7 +648,7 @@ poke() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 	[ "$sum" = "$(sha256sum < /tmp/m.img)" ]
 	reboot x
 	sum=$(sha256sum < /tmp/m-x.img)
-	dmsetup create -r f --table "0 $SECTORS backup $o 2 metadata $m"
+	dmsetup create -r f --table "0 $SECTORS backup $o 4 metadata $m after_crash trust"
 	ok b
 	has b 512
 	down
@@ -622,6 +716,33 @@ poke() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 	ok b
 	(($(count b) >= 1 + MB * 16))
 	covers b <(head -c ${MB}M /dev/zero) <(head -c ${MB}M /tmp/o-x.img)
+}
+
+@test "L11 who has no room on the metadata device for the new length is lost, no other" {
+	up
+	msg bitmap add coarse persistent granularity=65536
+	msg bitmap add fine persistent granularity=1
+	msg bitmap add memory granularity=1
+	w 1 0 4K
+	big=$((32 * 1024 * 2048))
+	truncate -s 32G /tmp/o.img
+	losetup -c "$loop"
+	dmsetup load o --table "0 $big linear $loop 0"
+	dmsetup resume o
+	dmsetup load f --table "0 $big backup $o 4 metadata $m after_crash trust"
+	dmsetup suspend f
+	dmsetup resume f
+	bad fine 'no room for the new length'
+	ok coarse
+	ok memory
+	has coarse $((1 + (32 * 1024 - MB) / 32))
+	w 1 16384M 4K
+	down
+	SECTORS=$big
+	up
+	ok coarse
+	has coarse $((1 + (32 * 1024 - MB) / 32))
+	refused 'no bitmap' msg bitmap clear fine
 }
 
 @test "L12 a write to a cold region is recorded once, for all that wait" {
