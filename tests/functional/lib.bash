@@ -155,7 +155,7 @@ remove_all() {
 	done < /proc/mounts
 	mapfile -t swaps < /proc/swaps
 	[[ ${#swaps[@]} == 1 ]] || swapoff -a
-	for ((i = 0; i < 20; i++)); do
+	for ((i = 0; i < 100; i++)); do
 		devices=(/sys/block/dm-*)
 		[[ -e ${devices[0]} ]] || break
 		resume_all "${devices[@]}"
@@ -167,7 +167,7 @@ remove_all() {
 	done
 	[[ ! -d /sys/kernel/config/nullb/test ]] || rmdir /sys/kernel/config/nullb/test
 	[[ ! -e /sys/module/scsi_debug ]] || rmmod scsi_debug
-	wait_for 5 module_idle
+	wait_for 60 module_idle
 }
 resume_all() { # /sys/block/DM...
 	local d suspended name
@@ -186,12 +186,12 @@ module_idle() {
 
 msg() { quick message "${FILTER:-f}" "$@"; }
 # start ID [OPTION...]: a full backup of F to $TARGET, or T. The message returns
-# before the cut is made: unless that takes long, this is not.
+# before the cut is made; this does not, unless that takes very long.
 start() {
 	local id=$1 i
 	shift
 	msg backup start "$id" target="${TARGET:-$T}" sync=full auto_dismiss=0 "$@" || return
-	for ((i = 0; i < 20; i++)); do
+	for ((i = 0; i < 500; i++)); do
 		[[ $(state "$id" 2>/dev/null) == created ]] || break
 		quick sleep 20
 	done
@@ -267,11 +267,13 @@ refused_table() { # REGEX TABLE
 	dmesg | tail -n 5 | grep -E "$1" || { dmesg | tail -n 5; return 1; }
 }
 
-wait_for() { # SECONDS COMMAND...
-	local end=$((SECONDS + $1)) t=$1
+# wait_for SECONDS COMMAND...: until it succeeds. The clock alone does not end that:
+# it jumps when the machine was not run for a while. Ten looks make a second.
+wait_for() {
+	local end=$((SECONDS + $1)) t=$1 looks=0
 	shift
 	until "$@"; do
-		if ((SECONDS >= end)); then
+		if ((++looks >= 10 * t && SECONDS >= end)); then
 			echo "not within ${t}s: $*"
 			return 1
 		fi
@@ -279,10 +281,10 @@ wait_for() { # SECONDS COMMAND...
 	done
 }
 state_is() { [[ $(state "$1" 2>/dev/null) == "$2" ]]; }
-wait_state() { wait_for "${3:-20}" state_is "$1" "$2"; }
+wait_state() { wait_for "${3:-60}" state_is "$1" "$2"; }
 # finished ID: concluded, and how
 finished() {
-	wait_state "$1" concluded "${2:-30}" || return 1
+	wait_state "$1" concluded "${2:-60}" || return 1
 	[[ $(job outcome "$1") == "${3:-completed}" ]] || { msg job show "$1"; return 1; }
 }
 
@@ -304,6 +306,16 @@ status() {
 	esac
 }
 staged() { status staged; }
+staged_is() { [[ $(staged) == "$1" ]]; }
+someone_waits() { [[ $(status held) -gt 0 ]]; }
+# in_flight: has F sent writes on that have not come back?
+in_flight() {
+	local writes
+	read -r _ writes < "/sys/dev/block/$(devno "$F")/inflight"
+	((writes > 0))
+}
+# No destination that was given up is open any more.
+no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
 
 # writers [FIO OPTION...]: fio on F in the background, verifying what it wrote
 writers() {
@@ -318,9 +330,9 @@ writers() {
 	wait_for 30 more_writes "$before"
 	sleep 0.2
 }
-writes_ended() {
+writes_ended() { # [DEV]
 	local f
-	read -r -a f < "/sys/dev/block/$(devno "$F")/stat"
+	read -r -a f < "/sys/dev/block/$(devno "${1:-$F}")/stat"
 	echo "${f[4]}"
 }
 more_writes() { (($(writes_ended) > $1)); }
@@ -335,15 +347,15 @@ writers_end() {
 	fi
 }
 
-# go ID: as fast as it can, unless it is done already
-go() { msg job set_speed "$1" 0 2>/dev/null || state_is "$1" concluded; }
+# go ID [SPEED]: as fast as it can, or that fast, unless it is done already
+go() { msg job set_speed "$1" "${2:-0}" 2>/dev/null || wait_state "$1" concluded; }
 
 # cut_start ID [OPTION...]: start with F suspended, with a copy of S as of then
 cut_start() {
 	dmsetup suspend f
 	snap ref
 	start "$@" || { dmsetup resume f; return 1; }
-	wait_for 5 started "$1"
+	wait_for 60 started "$1"
 	dmsetup resume f
 }
 started() { [[ $(state "$1") != created ]]; }
