@@ -11,7 +11,7 @@ scsi_disk() {
 	modprobe -a sd_mod 2>/dev/null || skip "no SCSI"
 	modprobe scsi_debug dev_size_mb="$SIZE_MB" opt_blks=128 delay=0 \
 		medium_error_start=8192 medium_error_count=8
-	wait_for 10 scsi_is_there
+	wait_for 60 scsi_is_there
 	disk=$(echo /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*)
 	disk=/dev/${disk##*/}
 	wait_for 5 test -b "$disk"
@@ -56,26 +56,26 @@ bad_target() {
 	scsi_origin
 	bad
 	start j on_source_error=ignore
-	wait_for 10 has_errors
+	wait_for 60 has_errors
+	# all else is copied meanwhile
+	wait_for 60 done_is $((SECTORS - 128))
 	sleep 2
 	[ "$(job errors j)" -lt 100 ]
-	# all else has been copied meanwhile
 	[ "$(job done j)" = $((SECTORS - 128)) ]
 	[ "$(job io_status j)" = failed ]
 	# and it can be cancelled
-	t1=$(now_ms)
 	msg job cancel j
-	finished j 5 cancelled
-	[ $(($(now_ms) - t1)) -lt 3000 ]
+	finished j 60 cancelled
 	msg job dismiss j
 	wait_for 5 no_jobs
 	start j on_source_error=ignore
-	wait_for 10 has_errors
+	wait_for 60 has_errors
 	good
 	finished j
 	same ref "$T"
 }
-has_errors() { [[ $(job errors j) -gt 0 ]]; }
+has_errors() { [[ $(job errors j) -gt ${1:-0} ]]; }
+done_is() { [[ $(job done j) == "$1" ]]; }
 
 @test "F3 stop: paused until resumed" {
 	scsi_origin
@@ -86,7 +86,9 @@ has_errors() { [[ $(job errors j) -gt 0 ]]; }
 	refused 'is paused: dismiss is not possible' msg job dismiss j
 	refused 'is paused: finalize is not possible' msg job finalize j
 	w 0x7 8M 64K
+	errors=$(job errors j)
 	msg job resume j
+	wait_for 60 has_errors "$errors" # it is not paused still, but again
 	wait_state j paused
 	good
 	msg job resume j
@@ -106,7 +108,7 @@ has_errors() { [[ $(job errors j) -gt 0 ]]; }
 	wait_for 5 no_jobs
 
 	start j on_target_error=ignore
-	wait_for 10 has_errors
+	wait_for 60 has_errors
 	sleep 1
 	[ "$(job errors j)" -lt 60 ]
 	healed t "$T"
@@ -153,10 +155,12 @@ has_errors() { [[ $(job errors j) -gt 0 ]]; }
 	start j speed=1 cbw_timeout=4000
 	t1=$(now_ms)
 	w 0x5 4M 4K
-	[ $(($(now_ms) - t1)) -lt 3000 ]
+	# it did not wait for the end of the job
+	[ "$(status longest)" -lt 3900 ]
 	# its data is kept, and writing it is tried, until the time is over
-	state_is j running
-	finished j 10 broken
+	finished j 60 broken
+	[ $(($(now_ms) - t1)) -ge 3900 ]
+	[ "$(job errors j)" -gt 1 ]
 	[ "$(job first_error j)" = write:8192:-5 ]
 	n=$(status guest_copied)
 	w 0x6 8M 4K
@@ -169,9 +173,9 @@ has_errors() { [[ $(job errors j) -gt 0 ]]; }
 	filter
 	snap ref
 	bad_target
-	start j speed=1 cbw_timeout=20000
+	start j speed=1 cbw_timeout=60000
 	w 0x5 4M 4K
-	sleep 0.5
+	wait_for 60 has_errors
 	healed t "$T"
 	go j
 	finished j
@@ -184,23 +188,19 @@ spend() {
 	for i in 1 2 3 4 5 6; do
 		w 0x31 $((i + 1))M 4K &
 	done
-	wait_for 20 someone_waits
 }
-someone_waits() { [[ $(status held) -gt 0 ]]; }
 
 @test "F7 cbw_timeout with the budget spent: the writes go, the job breaks" {
 	slow t "$T" 0 0
 	filter buffer 512
 	to /dev/mapper/t start j speed=1 cbw_timeout=4000
 	hang t
-	t1=$(now_ms)
 	spend
 	wait
-	ms=$(($(now_ms) - t1))
-	echo "took $ms ms, longest $(status longest)"
+	echo "longest $(status longest)"
 	[ "$(status longest)" -ge 3900 ]
-	[ "$(status longest)" -lt 5000 ]
-	finished j 10 broken
+	[ "$(status longest)" -lt 8000 ] # late on a busy machine, but not twice that time
+	finished j 60 broken
 	[[ $(job cause j) == *"waited too long"* ]]
 	w 0x32 9M 64K
 	[ "$(status held)" = 0 ]
@@ -218,7 +218,7 @@ someone_waits() { [[ $(status held) -gt 0 ]]; }
 	ms=$(($(now_ms) - t1))
 	[ "$status" -ne 0 ]
 	[ $ms -ge 1000 ]
-	[ $ms -lt 2500 ]
+	[ $ms -lt 20000 ] # not the filter's 45 s, nor until the target is back
 	same ref "$S"
 	unhang t
 	w 0x5 4M 4K
@@ -243,8 +243,8 @@ someone_waits() { [[ $(status held) -gt 0 ]]; }
 	spend
 	wait
 	[ "$(status longest)" -ge 4200 ]
-	[ "$(status longest)" -lt 5300 ]
-	finished j 10 broken
+	[ "$(status longest)" -lt 8500 ]
+	finished j 60 broken
 	unhang t
 	dmsetup remove f
 	wait_for 5 module_idle
@@ -253,6 +253,7 @@ someone_waits() { [[ $(status held) -gt 0 ]]; }
 		to /dev/mapper/t start j speed=1 cbw_timeout=$ms
 		hang t
 		spend
+		wait_for 60 someone_waits
 		sleep 2
 		someone_waits
 		unhang t
@@ -266,31 +267,33 @@ someone_waits() { [[ $(status held) -gt 0 ]]; }
 @test "F9 a write that ends long after its job" {
 	slow t "$T" 0 3000
 	filter
-	to /dev/mapper/t start j cbw_timeout=500
+	to /dev/mapper/t start j
 	w 0x5 15M 4K
 	msg job cancel j force
-	finished j 5 cancelled
+	finished j 60 cancelled
 	dmsetup remove f
 	# the origin is free though the writes are not back
 	dmsetup create x --table "0 $SECTORS linear $S 0"
 	dmsetup remove x
-	wait_for 10 module_idle
+	wait_for 60 module_idle
 }
 
 @test "F10 the destination is unplugged while writes go on" {
 	scsi_disk
 	filter
-	WRITERS_IOPS=500 writers
-	to "$disk" start j cbw_timeout=1000 speed=2097152
-	sleep 1
+	# so few that they do not copy all of it before
+	WRITERS_IOPS=50 writers
+	to "$disk" start j cbw_timeout=10000 speed=1048576
+	wait_for 60 copies_for_guests
 	echo 1 > "/sys/block/${disk##*/}/device/delete"
 	wait_state j concluded
 	[[ $(job first_error j) == write:* ]]
 	sleep 0.5
 	echo "longest $(status longest)"
-	[ "$(status longest)" -lt 1500 ]
+	[ "$(status longest)" -lt 5000 ] # nobody has waited for the time to be over
 	writers_end
 }
+copies_for_guests() { [[ $(job guest_copied j) -gt 0 ]]; }
 
 @test "F11 a destination that is away for a while: nobody notices" {
 	slow t "$T" 0 0
@@ -301,7 +304,7 @@ someone_waits() { [[ $(status held) -gt 0 ]]; }
 	sleep 2
 	unhang t
 	go j
-	finished j 30
+	finished j
 	writers_end
 	[ "$(job errors j)" = 0 ]
 	same ref "$T"
@@ -354,7 +357,7 @@ someone_waits() { [[ $(status held) -gt 0 ]]; }
 	for i in 1 2 3 4 5 6 7 8 9; do
 		w 0x31 $((i + 2))M 4K &
 	done
-	finished dead 20 broken
+	finished dead 60 broken
 	wait
 	state_is alive running
 	[ "$(status held)" = 0 ]
@@ -379,7 +382,7 @@ someone_waits() { [[ $(status held) -gt 0 ]]; }
 	finished small
 	same ref "$T"
 }
-go_past_first_chunk() { wait_for 5 chunk_done small && wait_for 5 chunk_done big; }
+go_past_first_chunk() { wait_for 60 chunk_done small && wait_for 60 chunk_done big; }
 chunk_done() { [[ $(job done "$1") -ge 2048 ]]; }
 
 @test "a broken job stays what it is when its destination comes back" {
@@ -388,10 +391,10 @@ chunk_done() { [[ $(job done "$1") -ge 2048 ]]; }
 	to /dev/mapper/t start j speed=1 cbw_timeout=4000
 	hang t
 	spend
-	finished j 20 broken
+	finished j 60 broken
 	wait
 	unhang t
-	sleep 0.3
+	wait_for 60 no_orphans
 	[ "$(job outcome j)" = broken ]
 	refused 'is concluded' msg job resume j
 	[ "$(staged)" = 0 ]
