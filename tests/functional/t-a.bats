@@ -149,7 +149,7 @@ no_jobs() { [[ -z $(msg job list) ]]; }
 
 @test "A8 cluster follows what the target prefers" {
 	modprobe -a sd_mod && modprobe scsi_debug dev_size_mb=$SIZE_MB opt_blks=512 || skip "no scsi_debug"
-	wait_for 5 scsi_disk
+	wait_for 60 scsi_disk
 	filter
 	to "$(scsi_disk)" start j
 	[ "$(job cluster j)" = 512 ]
@@ -276,10 +276,10 @@ scsi_disk() {
 
 @test "A15 a start that fails after its message has returned says so" {
 	# its cut waits for the one before to drain, and that for the origin
-	slow s "$S" 0 9000
+	slow s "$S" 0 60000
 	make_filter f /dev/mapper/s
 	w 0x1 8M 4K &
-	sleep 0.5
+	wait_for 60 in_flight
 	start j speed=1
 	to /dev/ram2 start k
 	wait_state k concluded
@@ -287,6 +287,7 @@ scsi_disk() {
 	msg job show k | grep 'cause=writes from before the last start are still in flight'
 	msg job cancel j
 	finished j 10 cancelled
+	slow_set s "$S" 0 0 # what was delayed goes at once
 	wait
 	msg job dismiss j
 	msg job dismiss k

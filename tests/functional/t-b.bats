@@ -149,11 +149,12 @@ geometry() {
 	before=$(awk '/VmallocUsed/ { print $2 }' /proc/meminfo)
 	began=$EPOCHREALTIME
 	to /dev/mapper/t start j speed=1
-	wait_state j running 5
+	wait_state j running
 	took=$(awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { print int((b - a) * 1000) }')
 	after=$(awk '/VmallocUsed/ { print $2 }' /proc/meminfo)
 	echo "took $took ms, $((after - before)) KiB"
-	[ "$took" -lt 3000 ]
+	# a busy machine takes seconds; whoever looked at what is there would take hours
+	[ "$took" -lt 20000 ]
 	# two maps of 2 MiB, and what else was vmalloc'ed meanwhile
 	[ $((after - before)) -lt 6144 ]
 	w 0x11 1000000M 4K

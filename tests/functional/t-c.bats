@@ -66,8 +66,8 @@ drained() { [[ $(staged) -le 256 ]]; } # all but the reserve is on the target
 }
 no_jobs() { [[ -z $(msg job list) ]]; }
 
-# fio has its files, and so its handlers, and writes
-laid_out() { [[ $(stat -c %s /mnt/a/w.*.0 2>/dev/null | xargs) == "4194304 4194304" ]]; }
+# laid_out SIZE...: fio has its files, and so its handlers
+laid_out() { [[ $(stat -c %s /mnt/a/w.*.0 2>/dev/null | xargs) == "$*" ]]; }
 
 @test "C5 a file system in use: the frozen cut is clean" {
 	mkfs.ext4 -q "$S"
@@ -76,12 +76,12 @@ laid_out() { [[ $(stat -c %s /mnt/a/w.*.0 2>/dev/null | xargs) == "4194304 41943
 	mount "$F" /mnt/a
 	echo before > /mnt/a/marker
 	fio --name=w --directory=/mnt/a --rw=randwrite --bs=4k --size=4M --numjobs=2 --fsync=16 \
-		--time_based --runtime=60 --output=/tmp/fio.out &
+		--time_based --runtime=600 --output=/tmp/fio.out &
 	writers_pid=$!
-	wait_for 30 laid_out
-	sleep 1
+	wait_for 60 laid_out 4194304 4194304
+	wait_for 60 more_writes "$(writes_ended)"
 	start j freeze=1
-	wait_for 10 started j
+	wait_for 60 started j
 	echo after > /mnt/a/marker
 	sync /mnt/a/marker
 	finished j 60
@@ -103,9 +103,10 @@ laid_out() { [[ $(stat -c %s /mnt/a/w.*.0 2>/dev/null | xargs) == "4194304 41943
 	mkdir -p /mnt/a /mnt/b
 	mount "$F" /mnt/a
 	fio --name=w --directory=/mnt/a --rw=randwrite --bs=4k --size=4M --fsync=4 --time_based \
-		--runtime=60 --output=/tmp/fio.out &
+		--runtime=600 --output=/tmp/fio.out &
 	writers_pid=$!
-	sleep 1
+	wait_for 60 laid_out 4194304
+	wait_for 60 more_writes "$(writes_ended)"
 	start j
 	finished j 60
 	writers_end
@@ -120,9 +121,9 @@ laid_out() { [[ $(stat -c %s /mnt/a/w.*.0 2>/dev/null | xargs) == "4194304 41943
 	WRITERS_BS= writers --rate_iops=100 --bs=4k
 	cut_start j speed=1048576
 	sleep 1
-	msg job set_speed j 4194304
+	go j 4194304
 	sleep 0.5
-	msg job set_speed j 1
+	go j 1
 	sleep 0.5
 	go j
 	finished j 60
@@ -255,18 +256,19 @@ cut_start_to() {
 	dmsetup resume s
 	make_filter f /dev/mapper/s
 	snap ref
-	start j on_source_error=ignore speed=4194304
+	start j on_source_error=ignore speed=1
 	dmsetup load s --table "0 $SECTORS flakey $S 0 0 1 1 error_reads"
 	dmsetup resume s
-	sleep 0.5
+	go j 4194304
+	wait_for 60 has_errors
 	dmsetup load s --table "0 $SECTORS linear $S 0"
 	dmsetup resume s
 	w 0x31 8M 64K
 	go j
 	finished j
-	[ "$(job errors j)" -gt 0 ]
 	same ref "$T"
 }
+has_errors() { [[ $(job errors j) -gt 0 ]]; }
 
 @test "C14 flushes pass while copies are stuck, and keep their order" {
 	modprobe dm-log-writes 2>/dev/null || true
@@ -280,7 +282,7 @@ cut_start_to() {
 		w 0x61 $((i * 2))M 4K &
 	done
 	wait_for 20 someone_waits
-	timeout 5 python3 -c 'import os; f = os.open("'"$F"'", os.O_RDWR); os.fsync(f)'
+	timeout 30 quick flush "$F" # the writes wait for 45 s
 	unhang t
 	wait
 	[ "$(status held)" = 0 ]
@@ -288,15 +290,14 @@ cut_start_to() {
 	finished j
 }
 
-someone_waits() { [[ $(status held) -gt 0 ]]; }
-
 @test "C15 while paused, writes are still preceded by copies and do not block" {
 	filter
 	snap ref
 	start j
 	msg job pause j || true
 	before=$(status guest_copied)
-	timeout 10 fio --name=w --filename="$F" --direct=1 --rw=randwrite --bs=4k --size="${SIZE_MB}M" \
+	# those that blocked would do so for 45 s, and break the job
+	timeout 200 fio --name=w --filename="$F" --direct=1 --rw=randwrite --bs=4k --size="${SIZE_MB}M" \
 		--io_size=4M --output=/tmp/fio.out
 	msg job resume j || true
 	finished j
@@ -315,7 +316,7 @@ someone_waits() { [[ $(status held) -gt 0 ]]; }
 	echo +memory > /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || skip "no memory cgroup"
 	mkdir -p /sys/fs/cgroup/tight
 	echo 8M > /sys/fs/cgroup/tight/memory.max
-	timeout 60 bash -c 'echo $$ > /sys/fs/cgroup/tight/cgroup.procs; exec python3 -c "
+	timeout 200 bash -c 'echo $$ > /sys/fs/cgroup/tight/cgroup.procs; exec python3 -c "
 b = bytearray(16 << 20)
 for i in range(0, len(b), 4096): b[i] = i >> 12 & 255
 assert all(b[i] == i >> 12 & 255 for i in range(0, len(b), 4096))"'
@@ -336,7 +337,7 @@ assert all(b[i] == i >> 12 & 255 for i in range(0, len(b), 4096))"'
 	mkfs.ext4 -q /mnt/a/image
 	mount -o loop /mnt/a/image /mnt/b
 	start j freeze=1
-	wait_for 10 started j
+	wait_for 60 started j
 	dd if=/dev/urandom of=/mnt/b/file bs=64k count=40 conv=fsync status=none
 	finished j
 	e2fsck -fn "$T"

@@ -231,7 +231,7 @@ $((SECTORS - 128)) 128" ]
 	msg bitmap add b
 	writers
 	msg backup start j target="$T" sync=full bitmap=b bitmap_mode=on_success auto_dismiss=0
-	finished j completed 60 || finished j
+	finished j
 	for i in 1 2 3; do
 		done_with j
 		sleep 0.5
@@ -250,7 +250,7 @@ cut_start_incremental() {
 	dmsetup suspend f
 	snap ref
 	incremental j b || { dmsetup resume f; return 1; }
-	wait_for 5 started j
+	wait_for 60 started j
 	dmsetup resume f
 }
 
@@ -297,8 +297,8 @@ cut_start_incremental() {
 	w 2 0 512
 	# a write beside a dirty granule, in the same cluster, waits for its copy
 	incremental j b cluster=512 speed=1
-	wait_state j running
-	[ "$(job total j)" = 1024 ]
+	# known when the cut has drained
+	wait_for 60 total_is 1024
 	w 3 1036K 4K
 	[ "$(job guest_copied j)" = 512 ]
 	go j
@@ -311,6 +311,8 @@ cut_start_incremental() {
 	finished k
 	equal
 }
+
+total_is() { [[ $(job total j) == "$1" ]]; }
 
 @test "D12 the device grows: what is new is dirty" {
 	dmsetup create o --table "0 $((SECTORS / 2 + 64)) linear $S 0"
@@ -439,7 +441,8 @@ $((SECTORS / 2)) $((SECTORS / 2))" ]
 				if [[ $why == ok ]]; then
 					msg backup start j "${args[@]}" speed=1
 					msg job cancel j force || true # nothing dirty, nothing to do
-					wait_for 5 gone j
+					wait_for 60 gone j
+					wait_for 60 no_orphans # the target is free
 				else
 					refused "$why" msg backup start j "${args[@]}"
 				fi
@@ -497,11 +500,11 @@ expect() { # SYNC BITMAP MODE
 	done
 	has b 7
 	msg backup start j target="${loops[1]}" sync=incremental bitmap=b auto_dismiss=0
-	finished j 60
+	finished j 120
 	[ "$(job total j)" = $((7 * 128)) ]
 	has b 0
 	echo "# 16 TiB: $((SECONDS - began)) s" >&3
-	((SECONDS - began < 45))
+	((SECONDS - began < 120)) # hours, if all were copied
 	for d in 0 65536 $((10 << 30)) $((size / 2)) $((size / 2 + 1048576)) $((size - 131072)) $((size - 512)); do
 		is 0x5a $d 512 "${loops[1]}"
 	done

@@ -67,7 +67,7 @@ slow_target() { # WRITE_MS
 @test "G3 pause, twice, resume, twice" {
 	filter
 	snap ref
-	start j speed=2097152
+	start j speed=1048576 max_chunk=128
 	msg job pause j
 	refused 'is paused already' msg job pause j
 	wait_state j paused
@@ -82,19 +82,24 @@ slow_target() { # WRITE_MS
 }
 
 @test "G4 paused only when what is in flight has landed" {
-	slow_target 3000
+	slow_target 0
 	filter
-	start j
-	wait_for 5 staging
+	start j speed=1 max_workers=1
+	hang t
+	msg job set_speed j 0
+	wait_for 60 staging 128
 	msg job pause j
+	sleep 0.5
 	[ "$(state j)" = running ]
-	wait_state j paused 10
-	[ "$(staged)" = 128 ] # the reserve
+	unhang t
+	wait_state j paused
+	wait_for 60 staged_is 128 # the reserve
+	msg job set_speed j 1
 	msg job resume j
 	msg job cancel j
 	finished j 20 cancelled
 }
-staging() { [[ $(staged) -gt 128 ]]; }
+staging() { [[ $(staged) -gt $1 ]]; } # MORE_THAN
 
 @test "G5 cancel while running; while paused only by force" {
 	filter
@@ -137,12 +142,9 @@ staging() { [[ $(staged) -gt 128 ]]; }
 	finished j
 }
 
-# G9: removal, whatever the job does
-removed_in() { # SECONDS
-	local began=$SECONDS
-	timeout 20 dmsetup remove f
-	((SECONDS - began <= $1))
-}
+# G9: removal, whatever the job does. It takes seconds on a busy machine; what it
+# must not wait for would be for ever.
+removed() { timeout 60 dmsetup remove f; }
 
 @test "G9 remove while a job runs, is throttled, is paused, is done" {
 	for o in "" "speed=1" "speed=1 pause" "speed=1 auto_finalize=0"; do
@@ -150,7 +152,7 @@ removed_in() { # SECONDS
 		# shellcheck disable=SC2086
 		start j ${o/ pause/}
 		[[ $o != *pause ]] || msg job pause j
-		removed_in 2
+		removed
 		wait_for 5 module_idle
 		# the target is free
 		dd if=/tmp/fill-t of="$T" bs=1M oflag=direct conv=fsync status=none
@@ -164,7 +166,7 @@ removed_in() { # SECONDS
 	start j speed=1
 	hang t
 	w 0x1 15M 64K
-	removed_in 5
+	removed
 	! dmsetup info f > /dev/null 2>&1
 	# an orphan is shown, and keeps the module
 	grep "$(devno /dev/mapper/t)" /sys/module/dm_backup/parameters/orphans
@@ -195,9 +197,8 @@ removed_in() { # SECONDS
 	to /dev/ram2 start k
 	finished k
 	unhang t
-	wait_for 5 no_orphans
+	wait_for 60 no_orphans
 }
-no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
 
 @test "G9 remove while the target can't be opened" {
 	# opening probes a suspended device's partitions, or waits for its table
@@ -205,12 +206,14 @@ no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
 	filter
 	hang t
 	start j &
-	sleep 0.5
-	removed_in 5
+	wait_for 60 a_job
+	sleep 0.3
+	removed
 	wait
 	unhang t
 	wait_for 5 module_idle
 }
+a_job() { ! no_jobs; }
 
 @test "G9 remove while the target's own queue is full" {
 	nullb memory_backed=1 size=$SIZE_MB irqmode=2 completion_nsec=3000000000 hw_queue_depth=1
@@ -218,8 +221,8 @@ no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
 	to "$nullb" start j
 	sleep 1
 	msg job cancel j force
-	finished j 5 cancelled
-	removed_in 5
+	finished j 60 cancelled
+	removed
 	dmsetup create x --table "0 $SECTORS linear $S 0"
 	dmsetup remove x
 	wait_for 100 module_idle
@@ -229,11 +232,10 @@ no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
 	slow s "$S" 2000 0
 	make_filter f /dev/mapper/s
 	start j cluster=4096 max_chunk=4096
-	sleep 0.5
+	wait_for 60 staging 4096
 	msg job cancel j force
-	finished j 10 cancelled
-	sleep 4
-	[ "$(staged)" = 0 ]
+	finished j 60 cancelled
+	wait_for 60 staged_is 0
 	msg job dismiss j
 	wait_for 5 no_jobs
 	slow_set s "$S" 0 0
@@ -249,7 +251,7 @@ no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
 	start j
 	hang t
 	w 0x1 15M 64K
-	removed_in 5
+	removed
 	unhang t
 	wait_for 5 module_idle
 	echo 268435456 > /sys/module/dm_backup/parameters/orphan_limit
@@ -311,15 +313,16 @@ no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
 }
 
 @test "a job is cancelled after it was prepared and before its cut" {
-	slow s "$S" 0 3000
+	slow s "$S" 0 60000
 	make_filter f /dev/mapper/s
 	w 0x1 8M 4K &
-	sleep 0.3
+	wait_for 60 in_flight
 	start one speed=1	# its cut waits for nothing; that write is in flight
 	msg backup start two target=/dev/ram2 sync=full auto_dismiss=0 speed=1
 	[ "$(state two)" = created ]
 	msg job cancel two
 	finished two 10 cancelled
+	slow_set s "$S" 0 0 # what was delayed goes at once
 	wait
 	wait_state one running
 	msg job cancel one
@@ -403,33 +406,37 @@ module_free_of_jobs() { [[ $(</sys/module/dm_backup/refcnt) == 1 ]]; }
 
 @test "G13 one event for each end, counted by dm and told to udev" {
 	filter
-	(udevadm monitor --kernel --property --subsystem-match=block > /tmp/uevents) &
+	: > /tmp/uevents
+	(udevadm monitor --kernel --property --subsystem-match=block > /tmp/uevents 3>&-) &
 	monitor=$!
-	sleep 0.5
+	wait_for 60 grep -q KERNEL /tmp/uevents
 	events() { dmsetup info -c --noheadings -o events f; }
+	told() { [[ $(events) -ge $1 ]]; }
 	e=$(events)
 	start j
 	finished j
+	wait_for 60 told $((e + 1))
 	sleep 0.2
 	[ "$(events)" = $((e + 1)) ]
 	start k speed=1
 	msg job cancel k
 	finished k 10 cancelled
+	wait_for 60 told $((e + 2))
 	sleep 0.2
 	[ "$(events)" = $((e + 2)) ]
 	start l auto_finalize=0 2>/dev/null || { msg job dismiss j; msg job dismiss k; start l auto_finalize=0; }
 	wait_state l pending
+	wait_for 60 told $((e + 3))
 	sleep 0.2
 	[ "$(events)" = $((e + 3)) ]
 	# dmsetup wait returns for one that has been, and for one to come
 	dmsetup wait f $((e + 2))
 	(sleep 0.5; msg job finalize l) &
-	timeout 10 dmsetup wait f $((e + 3))
+	timeout 60 dmsetup wait f $((e + 3))
+	for word in EVENT=completed EVENT=cancelled EVENT=pending JOB=j; do
+		wait_for 60 grep -q DM_BACKUP_$word /tmp/uevents
+	done
 	kill $monitor
-	grep -q DM_BACKUP_EVENT=completed /tmp/uevents
-	grep -q DM_BACKUP_EVENT=cancelled /tmp/uevents
-	grep -q DM_BACKUP_EVENT=pending /tmp/uevents
-	grep -q DM_BACKUP_JOB=j /tmp/uevents
 }
 
 @test "G14 the status line is whole with many jobs" {
@@ -458,8 +465,9 @@ module_free_of_jobs() { [[ $(</sys/module/dm_backup/refcnt) == 1 ]]; }
 		kill -9 $pid 2>/dev/null
 		wait $pid || true
 		if [[ -n $(msg job list) ]]; then
-			[ "$(state j)" = running ]
-			msg job cancel j force
+			wait_state j running
+			# not by force, which does not wait until the target is free
+			msg job cancel j
 			wait_state j concluded
 			msg job dismiss j
 			wait_for 5 no_jobs

@@ -41,7 +41,7 @@ same_limits() { # ORIGIN
 	fi
 	modprobe -a sd_mod 2>/dev/null || return 0
 	modprobe scsi_debug dev_size_mb="$SIZE_MB" sector_size=512 physblk_exp=3 lbpu=1 opt_blks=256 delay=0
-	wait_for 10 compgen -G '/sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*'
+	wait_for 60 compgen -G '/sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*'
 	disk=$(echo /sys/bus/pseudo/drivers/scsi_debug/adapter*/host*/target*/*/block/*)
 	same_limits "/dev/${disk##*/}"
 }
@@ -93,7 +93,7 @@ except BlockingIOError:
 	run nowait $((12 << 20))
 	[ "$status" -eq 11 ]
 	[ "$(status held)" = 0 ]
-	wait_for 5 nowait $((12 << 20))
+	wait_for 60 nowait $((12 << 20))
 	[ "$(job guest_copied j)" -ge 128 ]
 	go j
 	finished j
@@ -105,7 +105,7 @@ except BlockingIOError:
 	make_filter f "$nullb"
 	for o in --hipri=0 --hipri=1; do
 		start j speed=4194304
-		timeout 60 fio --name=w --filename="$F" --direct=1 --ioengine=io_uring $o --iodepth=16 --rw=randwrite \
+		timeout 200 fio --name=w --filename="$F" --direct=1 --ioengine=io_uring $o --iodepth=16 --rw=randwrite \
 			--bs=4k --size="${SIZE_MB}M" --io_size=2M --verify=crc32c --verify_fatal=1 --output=/tmp/fio.out
 		grep -q 'err= 0' /tmp/fio.out
 		go j
@@ -115,27 +115,26 @@ except BlockingIOError:
 	done
 }
 
-someone_waits() { [[ $(status held) -gt 0 ]]; }
 spend() {
 	local i
 	for i in 1 2 3 4 5 6; do
 		w 0x31 $((i + 1))M 4K &
 	done
-	wait_for 20 someone_waits
+	wait_for 60 someone_waits
 }
 
 @test "M5 noflush suspend: waiting writes are pushed back, nothing is lost" {
 	slow t "$T" 0 0
 	filter buffer 512
 	snap ref
-	to /dev/mapper/t start j speed=1
+	to /dev/mapper/t start j speed=1 cbw_timeout=0
 	hang t
 	spend
-	timeout 10 dmsetup suspend --nolockfs --noflush f
+	timeout 60 dmsetup suspend --nolockfs --noflush f
 	[ "$(status held)" = 0 ]
 	dmsetup reload f --table "0 $SECTORS backup $S 2 buffer 512"
 	dmsetup resume f
-	wait_for 10 someone_waits
+	wait_for 60 someone_waits
 	unhang t
 	wait
 	for i in 1 2 3 4 5 6; do is 0x31 $((i + 1))M 4K "$S"; done
@@ -151,11 +150,13 @@ spend() {
 	hang t
 	spend
 	began=$SECONDS
-	timeout 20 dmsetup suspend --nolockfs f
-	[ $((SECONDS - began)) -le 8 ]
+	timeout 60 dmsetup suspend --nolockfs f
+	# late on a busy machine; but nothing else would have ended it
+	[ $((SECONDS - began)) -ge 2 ]
+	[ $((SECONDS - began)) -le 20 ]
 	dmsetup resume f
 	wait
-	finished j 10 broken
+	finished j 60 broken
 	unhang t
 }
 
@@ -236,11 +237,12 @@ spend() {
 	unhang t
 	msg job dismiss j
 	wait_for 5 no_jobs
+	wait_for 60 no_orphans
 	dmsetup remove t
 	broken t "$T" 4M 64K
 	to /dev/mapper/t start j speed=1 cbw_timeout=500
 	w 0x5 4M 4K
-	finished j 10 broken
+	finished j 60 broken
 	grep bk_break /sys/kernel/tracing/trace
 	echo 0 > $events/enable
 }
