@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #define MAX_IO_SECTORS	256u
+#define ORPHANS		"/sys/module/dm_backup/parameters/orphans"
 
 static struct {
 	const char *filter;		/* dm name */
@@ -282,6 +283,7 @@ static const char *sync_words(unsigned int round)
 static void backup_cancelled(unsigned int round)
 {
 	static const char *const modes[] = { "on_success", "always", "never" };
+	bool force = round % 5 == 4;
 	char line[2048], state[32];
 
 	if (run(line, sizeof(line),
@@ -290,11 +292,14 @@ static void backup_cancelled(unsigned int round)
 		die("%s", line);
 	usleep(20000 * (round % 8));
 	run(line, sizeof(line), "dmsetup message %s 0 job cancel torture%s 2>&1",
-	    opt.filter, round % 5 == 4 ? " force" : "");
+	    opt.filter, force ? " force" : "");
 	do {
 		job_state(state, sizeof(state), line, sizeof(line));
 		usleep(10000);
 	} while (strcmp(state, "concluded"));
+	/* Then it does not wait until the destination is free. */
+	while (force && !run(line, sizeof(line), "cat %s", ORPHANS) && line[0])
+		usleep(10000);
 	run(line, sizeof(line), "dmsetup message %s 0 job dismiss torture 2>&1",
 	    opt.filter);
 }
