@@ -1,106 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * dmbackup: tables, JSON, the progress bar. The contract is in report.h.
+ * dmbackup: what is told of filters, bitmaps and jobs. The contract is in
+ * report.h.
  */
 
 #include "report.h"
 #include "dm.h"
+#include "table.h"
 
-#include <libsmartcols.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-/*------------------------------------------------------------------*/
-/* Tables */
-
-enum how {
-	TEXT,
-	NUMBER,
-	SIZE,		/* bytes, or for people */
-};
-
-struct column {
-	const char *name;
-	enum how how;
-};
-
-struct report {
-	struct libscols_table *table;
-	struct libscols_line *line;
-	const struct column *columns;
-	unsigned int n;
-	bool bytes;
-};
-
-/* JSON's keys are lower case. */
-static char *column_name(const char *name, bool json)
-{
-	char *s = xstrdup(name), *p;
-
-	for (p = s; json && *p; p++)
-		*p = *p >= 'A' && *p <= 'Z' ? *p - 'A' + 'a' :
-		     *p == '-' ? '_' : *p;
-	return s;
-}
-
-static void report_begin(struct report *r, const char *name,
-			 const struct column *columns, unsigned int n,
-			 const struct options *o)
-{
-	unsigned int i;
-
-	r->table = scols_new_table();
-	r->columns = columns;
-	r->n = n;
-	r->bytes = o->bytes || o->json;
-	r->line = NULL;
-	scols_table_enable_json(r->table, o->json);
-	scols_table_enable_noheadings(r->table, o->noheadings);
-	scols_table_set_name(r->table, name);
-	for (i = 0; i < n; i++) {
-		char *key = column_name(columns[i].name, o->json);
-		struct libscols_column *c =
-			scols_table_new_column(r->table, key, 0,
-					       columns[i].how == TEXT ? 0 :
-					       SCOLS_FL_RIGHT);
-
-		if (columns[i].how != TEXT && o->json)
-			scols_column_set_json_type(c, SCOLS_JSON_NUMBER);
-		free(key);
-	}
-}
-
-static void report_row(struct report *r)
-{
-	r->line = scols_table_new_line(r->table, NULL);
-}
-
-static void report_text(struct report *r, unsigned int column, const char *text)
-{
-	scols_line_set_data(r->line, column, text);
-}
-
-static void report_number(struct report *r, unsigned int column, uint64_t n)
-{
-	char buf[32];
-
-	if (r->columns[column].how == SIZE && !r->bytes)
-		format_bytes(n, buf, sizeof(buf));
-	else
-		snprintf(buf, sizeof(buf), "%llu", (unsigned long long)n);
-	scols_line_set_data(r->line, column, buf);
-}
-
-static int report_end(struct report *r)
-{
-	int ret = scols_print_table(r->table);
-
-	scols_unref_table(r->table);
-	return ret ? EX_FAILED : EX_OK;
-}
 
 /*------------------------------------------------------------------*/
 /* list */
@@ -112,14 +24,14 @@ static const struct column list_columns[] = {
 };
 
 struct list {
-	struct report report;
+	struct table table;
 	const char *only;
 };
 
 static int list_one(const char *name, void *ctx)
 {
 	struct list *l = ctx;
-	struct report *r = &l->report;
+	struct table *t = &l->table;
 	struct filter f = { 0 };
 	struct dm_tab tab;
 	struct device d;
@@ -142,21 +54,21 @@ static int list_one(const char *name, void *ctx)
 		if (filter && filter_read(&d, &f))
 			filter = false;
 		where = device_lv_name(&d.dm);
-		report_row(r);
-		report_text(r, 0, where ? where : name);
+		table_row(t);
+		table_text(t, 0, where ? where : name);
 		free(where);
-		report_number(r, 2, dm_tab_len(&tab) * 512);
-		report_text(r, 3, pass ? "detaching" : d.dm.suspended ?
-				  "suspended" : "attached");
-		report_text(r, 4, devno);
-		report_number(r, 5, f.nr_jobs);
-		report_number(r, 6, f.staged * 512);
-		report_number(r, 7, f.budget * 512);
+		table_number(t, 2, dm_tab_len(&tab) * 512);
+		table_text(t, 3, pass ? "detaching" : d.dm.suspended ?
+				 "suspended" : "attached");
+		table_text(t, 4, devno);
+		table_number(t, 5, f.nr_jobs);
+		table_number(t, 6, f.staged * 512);
+		table_number(t, 7, f.budget * 512);
 		where = device_mountpoint(&d);
-		report_text(r, 8, where ? where : "");
+		table_text(t, 8, where ? where : "");
 		free(where);
 		snprintf(devno, sizeof(devno), "%u:%u", d.major, d.minor);
-		report_text(r, 1, devno);
+		table_text(t, 1, devno);
 		filter_free(&f);
 	}
 	dm_tab_free(&tab);
@@ -170,14 +82,14 @@ int cmd_list(int argc, char **argv, const struct options *o)
 
 	(void)argc;
 	(void)argv;
-	report_begin(&l.report, "filters", list_columns,
-		     sizeof(list_columns) / sizeof(*list_columns), o);
+	table_begin(&l.table, "filters", list_columns,
+		    sizeof(list_columns) / sizeof(*list_columns), o);
 	r = dm_for_each(list_one, &l);
 	if (r) {
 		say("devices can't be listed: %s", dm_why());
 		return code_of_errno(r);
 	}
-	return report_end(&l.report);
+	return table_end(&l.table);
 }
 
 /*------------------------------------------------------------------*/
@@ -197,27 +109,27 @@ static unsigned int percent(uint64_t done, uint64_t total)
 int report_jobs(const struct device *d, const struct filter *f,
 		const struct options *o)
 {
-	struct report r;
+	struct table t;
 	unsigned int i;
 
 	(void)d;
-	report_begin(&r, "jobs", job_columns,
-		     sizeof(job_columns) / sizeof(*job_columns), o);
+	table_begin(&t, "jobs", job_columns,
+		    sizeof(job_columns) / sizeof(*job_columns), o);
 	for (i = 0; i < f->nr_jobs; i++) {
 		const struct job *j = &f->jobs[i];
 
-		report_row(&r);
-		report_text(&r, 0, j->id);
-		report_text(&r, 1, j->type);
-		report_text(&r, 2, j->state);
-		report_number(&r, 3, j->done * 512);
-		report_number(&r, 4, j->total * 512);
-		report_number(&r, 5, percent(j->done, j->total));
-		report_number(&r, 6, j->speed);
-		report_text(&r, 7, j->io_status);
-		report_text(&r, 8, j->error);
+		table_row(&t);
+		table_text(&t, 0, j->id);
+		table_text(&t, 1, j->type);
+		table_text(&t, 2, j->state);
+		table_number(&t, 3, j->done * 512);
+		table_number(&t, 4, j->total * 512);
+		table_number(&t, 5, percent(j->done, j->total));
+		table_number(&t, 6, j->speed);
+		table_text(&t, 7, j->io_status);
+		table_text(&t, 8, j->error);
 	}
-	return report_end(&r);
+	return table_end(&t);
 }
 
 /*------------------------------------------------------------------*/
@@ -238,26 +150,26 @@ static const char *bitmap_state(const struct bitmap *b)
 int report_bitmaps(const struct bitmap *list, unsigned int n,
 		   const struct options *o)
 {
-	struct report r;
+	struct table t;
 	unsigned int i;
 
-	report_begin(&r, "bitmaps", bitmap_columns,
-		     sizeof(bitmap_columns) / sizeof(*bitmap_columns), o);
+	table_begin(&t, "bitmaps", bitmap_columns,
+		    sizeof(bitmap_columns) / sizeof(*bitmap_columns), o);
 	for (i = 0; i < n; i++) {
 		const struct bitmap *b = &list[i];
 
-		report_row(&r);
-		report_text(&r, 0, b->name);
-		report_number(&r, 1, b->granularity * 512);
-		report_number(&r, 2, b->dirty * 512);
-		report_number(&r, 3, percent(b->dirty, b->total));
-		report_text(&r, 4, bitmap_state(b));
-		report_number(&r, 5, b->persistent);
-		report_text(&r, 6, b->busy);
-		report_number(&r, 7, b->successor * 512);
-		report_text(&r, 8, b->cause);
+		table_row(&t);
+		table_text(&t, 0, b->name);
+		table_number(&t, 1, b->granularity * 512);
+		table_number(&t, 2, b->dirty * 512);
+		table_number(&t, 3, percent(b->dirty, b->total));
+		table_text(&t, 4, bitmap_state(b));
+		table_number(&t, 5, b->persistent);
+		table_text(&t, 6, b->busy);
+		table_number(&t, 7, b->successor * 512);
+		table_text(&t, 8, b->cause);
 	}
-	return report_end(&r);
+	return table_end(&t);
 }
 
 int report_bitmap(const struct bitmap *b, const struct options *o)
@@ -272,11 +184,11 @@ int report_job(const char *answer, const struct options *o)
 		{ "KEY", TEXT }, { "VALUE", TEXT },
 	};
 	char *copy = xstrdup(answer), *p = copy, *eq, *end;
-	struct report r;
+	struct table t;
 	struct options plain = *o;
 
 	plain.noheadings = true;
-	report_begin(&r, "job", columns, 2, &plain);
+	table_begin(&t, "job", columns, 2, &plain);
 	while (p && *p && (eq = strchr(p, '='))) {
 		bool last = !strncmp(p, "cause=", 6);
 
@@ -284,13 +196,13 @@ int report_job(const char *answer, const struct options *o)
 		end = last ? NULL : strchr(eq + 1, ' ');
 		if (end)
 			*end++ = '\0';
-		report_row(&r);
-		report_text(&r, 0, p);
-		report_text(&r, 1, eq + 1);
+		table_row(&t);
+		table_text(&t, 0, p);
+		table_text(&t, 1, eq + 1);
 		p = end;
 	}
 	free(copy);
-	return report_end(&r);
+	return table_end(&t);
 }
 
 /*------------------------------------------------------------------*/
@@ -306,22 +218,22 @@ static const struct column status_columns[] = {
 static int report_filter(const struct device *d, const struct filter *f,
 			 const struct options *o)
 {
-	struct report r;
+	struct table t;
 
-	report_begin(&r, "filter", status_columns,
-		     sizeof(status_columns) / sizeof(*status_columns), o);
-	report_row(&r);
-	report_text(&r, 0, d->arg);
-	report_text(&r, 1, f->mode);
-	report_number(&r, 2, f->staged * 512);
-	report_number(&r, 3, f->budget * 512);
-	report_number(&r, 4, f->held);
-	report_number(&r, 5, f->longest_ms);
-	report_number(&r, 6, f->guest_copied * 512);
-	report_number(&r, 7, f->held_total);
-	report_number(&r, 8, f->discards_skipped * 512);
-	report_number(&r, 9, f->nr_jobs);
-	return report_end(&r);
+	table_begin(&t, "filter", status_columns,
+		    sizeof(status_columns) / sizeof(*status_columns), o);
+	table_row(&t);
+	table_text(&t, 0, d->arg);
+	table_text(&t, 1, f->mode);
+	table_number(&t, 2, f->staged * 512);
+	table_number(&t, 3, f->budget * 512);
+	table_number(&t, 4, f->held);
+	table_number(&t, 5, f->longest_ms);
+	table_number(&t, 6, f->guest_copied * 512);
+	table_number(&t, 7, f->held_total);
+	table_number(&t, 8, f->discards_skipped * 512);
+	table_number(&t, 9, f->nr_jobs);
+	return table_end(&t);
 }
 
 int cmd_status(int argc, char **argv, const struct options *o)
@@ -360,22 +272,22 @@ int report_backup(const struct device *d, const char *answer, uint64_t ms,
 	uint64_t bytes = show_number(answer, "done") * 512;
 	char *target = show_value(answer, "target");
 	char *outcome = show_value(answer, "outcome");
-	struct report r;
+	struct table t;
 
-	report_begin(&r, "backup", backup_columns,
-		     sizeof(backup_columns) / sizeof(*backup_columns), o);
-	report_row(&r);
-	report_text(&r, 0, d->arg);
-	report_text(&r, 1, o->to ? o->to : target);
-	report_text(&r, 2, outcome);
-	report_number(&r, 3, bytes);
-	report_number(&r, 4, show_number(answer, "guest_copied") * 512);
-	report_number(&r, 5, ms);
-	report_number(&r, 6, ms ? bytes * 1000 / ms : 0);
-	report_number(&r, 7, longest_ms);
+	table_begin(&t, "backup", backup_columns,
+		    sizeof(backup_columns) / sizeof(*backup_columns), o);
+	table_row(&t);
+	table_text(&t, 0, d->arg);
+	table_text(&t, 1, o->to ? o->to : target);
+	table_text(&t, 2, outcome);
+	table_number(&t, 3, bytes);
+	table_number(&t, 4, show_number(answer, "guest_copied") * 512);
+	table_number(&t, 5, ms);
+	table_number(&t, 6, ms ? bytes * 1000 / ms : 0);
+	table_number(&t, 7, longest_ms);
 	free(target);
 	free(outcome);
-	return report_end(&r);
+	return table_end(&t);
 }
 
 /*------------------------------------------------------------------*/
