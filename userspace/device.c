@@ -304,6 +304,24 @@ char *device_mountpoint(const struct device *d)
 	return where;
 }
 
+int device_open(const struct device *d, int flags)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/block/%u:%u", d->major, d->minor);
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd >= 0 || errno != ENOENT)
+		return fd;
+	/* Without udev there is no node of that name: make one. */
+	snprintf(path, sizeof(path), "/run/dmbackup.%d.node", getpid());
+	if (mknod(path, S_IFBLK | 0600, makedev(d->major, d->minor)))
+		return -1;
+	fd = open(path, flags | O_CLOEXEC);
+	unlink(path);
+	return fd;
+}
+
 /*------------------------------------------------------------------*/
 /* What stands on what */
 
@@ -383,24 +401,6 @@ bool device_stands_on(const struct device *d, const struct device *on)
 /*------------------------------------------------------------------*/
 /* Is there anything to lose on it? */
 
-static int open_device(const struct device *d, int flags)
-{
-	char path[64];
-	int fd;
-
-	/* The node's name may be anything, or missing: make one. */
-	snprintf(path, sizeof(path), "/dev/block/%u:%u", d->major, d->minor);
-	fd = open(path, flags | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT) {
-		snprintf(path, sizeof(path), "/run/dmbackup.%d.node", getpid());
-		if (mknod(path, S_IFBLK | 0600, makedev(d->major, d->minor)))
-			return -1;
-		fd = open(path, flags | O_CLOEXEC);
-		unlink(path);
-	}
-	return fd;
-}
-
 /*
  * What libblkid finds on it: the value of @key, or (NULL) the type of what there
  * is. To be freed; NULL if nothing.
@@ -437,7 +437,7 @@ static int open_unused(const struct device *d, int *fd)
 		free(where);
 		return EX_REFUSED;
 	}
-	*fd = open_device(d, O_RDONLY | O_EXCL);
+	*fd = device_open(d, O_RDONLY | O_EXCL);
 	err = errno;
 	if (*fd >= 0)
 		return EX_OK;
@@ -449,7 +449,7 @@ static int open_unused(const struct device *d, int *fd)
 /* The UUID of the file system on a device that may be in use. To be freed. */
 static char *uuid_of(const struct device *d)
 {
-	int fd = open_device(d, O_RDONLY);
+	int fd = device_open(d, O_RDONLY);
 	char *uuid = fd < 0 ? NULL : blkid_value(fd, "UUID");
 
 	if (fd >= 0)

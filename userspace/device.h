@@ -35,6 +35,12 @@ int device_find_filter(const char *arg, struct device *d);
 int device_find_locked(const char *arg, struct device *d);
 int device_find_filter_locked(const char *arg, struct device *d);
 
+/*
+ * Opens it as open(2) does, by its number: its node's name may be anything, or
+ * missing. @flags: and O_CLOEXEC. -1 and errno on failure.
+ */
+int device_open(const struct device *d, int flags);
+
 /* Does @d, through whatever layers and files, stand on @on? */
 bool device_stands_on(const struct device *d, const struct device *on);
 

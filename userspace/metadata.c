@@ -12,11 +12,11 @@
 #include "bitmap.h"
 #include "dmbackup.h"
 #include "metadata.h"
+#include "table.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <libsmartcols.h>
 #include <linux/bitops.h>
 #include <linux/crc32c.h>
 #include <stdio.h>
@@ -95,32 +95,13 @@ static int meta_find(const char *arg, struct meta *m)
 	return r;
 }
 
-/* Without udev a device has no node by its number: make one. */
-static int open_block(const struct device *d, int flags)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/block/%u:%u", d->major, d->minor);
-	fd = open(path, flags);
-	if (fd >= 0 || errno != ENOENT)
-		return fd;
-	snprintf(path, sizeof(path), "/run/dmbackup.%d.node", getpid());
-	if (mknod(path, S_IFBLK | 0600, makedev(d->major, d->minor)))
-		return -1;
-	fd = open(path, flags);
-	unlink(path);
-	return fd;
-}
-
 /* @flags: O_RDONLY or O_RDWR, O_EXCL: nobody else may use it. */
 static int meta_open(struct meta *m, int flags)
 {
 	int err;
 
-	flags |= O_CLOEXEC;
-	m->fd = m->is_file ? open(m->d.arg, flags & ~O_EXCL) :
-		open_block(&m->d, flags | O_DIRECT);
+	m->fd = m->is_file ? open(m->d.arg, (flags & ~O_EXCL) | O_CLOEXEC) :
+			     device_open(&m->d, flags | O_DIRECT);
 	if (m->fd >= 0)
 		return EX_OK;
 	err = errno;
@@ -820,55 +801,6 @@ static u64 hot_bytes(const struct content *c)
 	return sectors << 9;
 }
 
-struct column {
-	const char *name;
-	bool right;
-};
-
-static struct libscols_table *table_new(const struct column *columns,
-					unsigned int n, const struct options *o)
-{
-	struct libscols_table *t = scols_new_table();
-	unsigned int i;
-
-	scols_table_enable_noheadings(t, o->noheadings);
-	for (i = 0; i < n; i++)
-		scols_table_new_column(t, columns[i].name, 0,
-				       columns[i].right ? SCOLS_FL_RIGHT : 0);
-	return t;
-}
-
-static void table_row(struct libscols_table *t, const char *const *text,
-		      unsigned int n)
-{
-	struct libscols_line *line = scols_table_new_line(t, NULL);
-	unsigned int i;
-
-	for (i = 0; i < n; i++)
-		scols_line_set_data(line, i, text[i]);
-}
-
-static int table_end(struct libscols_table *t)
-{
-	int r = scols_print_table(t);
-
-	scols_unref_table(t);
-	return r ? EX_FAILED : EX_OK;
-}
-
-static const char *number(u64 n, char *buf, size_t size)
-{
-	snprintf(buf, size, "%llu", n);
-	return buf;
-}
-
-static const char *bytes_text(u64 bytes, const struct options *o, char *buf,
-			      size_t size)
-{
-	return o->bytes ? number(bytes, buf, size) :
-			  format_bytes(bytes, buf, size);
-}
-
 static const char *time_text(const struct content *c, char *buf, size_t size)
 {
 	time_t t = c->lease.time;
@@ -883,77 +815,75 @@ static const char *time_text(const struct content *c, char *buf, size_t size)
 static int print_device(const struct content *c, const struct options *o)
 {
 	static const struct column columns[] = {
-		{ "UUID", false }, { "ORIGIN", false }, { "SIZE", true },
-		{ "REGION", true }, { "STATE", false }, { "LEASE", false },
-		{ "HOT", true }, { "HOT-SIZE", true },
+		{ "UUID", TEXT }, { "ORIGIN", TEXT }, { "SIZE", SIZE },
+		{ "REGION", SIZE }, { "STATE", TEXT }, { "LEASE", TEXT },
+		{ "HOT", NUMBER }, { "HOT-SIZE", SIZE },
 	};
-	const unsigned int n = sizeof(columns) / sizeof(*columns);
-	struct libscols_table *t = table_new(columns, n, o);
-	char uuid[40], size[32], region[32], when[32], hot[32], hot_size[32];
-	const char *const text[] = {
-		uuid_text(c->root->uuid, uuid, sizeof(uuid)),
-		c->root->origin[0] ? c->root->origin : "-",
-		bytes_text(c->root->len << 9, o, size, sizeof(size)),
-		bytes_text(512ULL << c->root->region_shift, o, region,
-			   sizeof(region)),
-		state_of(c),
-		time_text(c, when, sizeof(when)),
-		number(hot_regions(c), hot, sizeof(hot)),
-		bytes_text(hot_bytes(c), o, hot_size, sizeof(hot_size)),
-	};
+	const struct bk_md_root *root = c->root;
+	char uuid[40], when[32];
+	struct table t;
 
-	table_row(t, text, n);
-	return table_end(t);
+	table_begin(&t, "metadata", columns,
+		    sizeof(columns) / sizeof(*columns), o);
+	table_row(&t);
+	table_text(&t, 0, uuid_text(root->uuid, uuid, sizeof(uuid)));
+	table_text(&t, 1, root->origin[0] ? root->origin : "-");
+	table_number(&t, 2, root->len << 9);
+	table_number(&t, 3, 512ULL << root->region_shift);
+	table_text(&t, 4, state_of(c));
+	table_text(&t, 5, time_text(c, when, sizeof(when)));
+	table_number(&t, 6, hot_regions(c));
+	table_number(&t, 7, hot_bytes(c));
+	return table_end(&t);
 }
 
-static int print_bitmaps(const struct loaded *all, unsigned int nr,
+static int print_bitmaps(const struct loaded *all, unsigned int n,
 			 const struct options *o)
 {
 	static const struct column columns[] = {
-		{ "NAME", false }, { "GRANULARITY", true }, { "DIRTY", true },
-		{ "RECORDING", true }, { "STATE", false }, { "CAUSE", false },
+		{ "NAME", TEXT }, { "GRANULARITY", SIZE }, { "DIRTY", SIZE },
+		{ "RECORDING", NUMBER }, { "STATE", TEXT }, { "CAUSE", TEXT },
 	};
-	const unsigned int n = sizeof(columns) / sizeof(*columns);
-	struct libscols_table *t = table_new(columns, n, o);
-	char granule[32], dirty[32];
+	struct table t;
 	unsigned int i;
 
-	for (i = 0; i < nr; i++) {
+	table_begin(&t, "bitmaps", columns,
+		    sizeof(columns) / sizeof(*columns), o);
+	for (i = 0; i < n; i++) {
 		const struct loaded *l = &all[i];
-		const char *const text[] = {
-			l->e->name,
-			bytes_text(granularity(l->e), o, granule,
-				   sizeof(granule)),
-			bytes_text(dirty_bytes(l), o, dirty, sizeof(dirty)),
-			l->e->recording ? "1" : "0", l->state, l->why,
-		};
 
-		table_row(t, text, n);
+		table_row(&t);
+		table_text(&t, 0, l->e->name);
+		table_number(&t, 1, granularity(l->e));
+		table_number(&t, 2, dirty_bytes(l));
+		table_number(&t, 3, l->e->recording);
+		table_text(&t, 4, l->state);
+		table_text(&t, 5, l->why);
 	}
-	return table_end(t);
+	return table_end(&t);
 }
 
 static int print_damage(const struct content *c, const struct options *o)
 {
 	static const struct column columns[] = {
-		{ "BLOCK", true }, { "COPY", true }, { "OF", false },
-		{ "WHAT", false },
+		{ "BLOCK", NUMBER }, { "COPY", NUMBER }, { "OF", TEXT },
+		{ "WHAT", TEXT },
 	};
-	const unsigned int n = sizeof(columns) / sizeof(*columns);
-	struct libscols_table *t = table_new(columns, n, o);
+	struct table t;
 	unsigned int i;
-	char block[32];
 
+	table_begin(&t, "damaged", columns,
+		    sizeof(columns) / sizeof(*columns), o);
 	for (i = 0; i < c->nr_damage; i++) {
 		const struct damage *d = &c->damage[i];
-		const char *const text[] = {
-			number(d->block, block, sizeof(block)),
-			d->copy ? "1" : "0", d->what, d->why,
-		};
 
-		table_row(t, text, n);
+		table_row(&t);
+		table_number(&t, 0, d->block);
+		table_number(&t, 1, d->copy);
+		table_text(&t, 2, d->what);
+		table_text(&t, 3, d->why);
 	}
-	return table_end(t);
+	return table_end(&t);
 }
 
 static int print_check(const struct content *c, const struct loaded *all,
