@@ -13,57 +13,18 @@
 #include "dmbackup.h"
 #include "filter.h"
 #include "guard.h"
+#include "lvm.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define MAX_FIELDS 8
 
 /*------------------------------------------------------------------*/
 /* Asking LVM */
-
-/* Runs a program; calls @fn with each line. 0, or an exit code. */
-static int run_lines(char *const argv[], bool (*fn)(char *line, void *ctx),
-		     void *ctx)
-{
-	int fds[2], status;
-	char line[4096];
-	bool ok = true;
-	FILE *f;
-	pid_t pid;
-
-	if (pipe(fds))
-		return EX_FAILED;
-	pid = fork();
-	if (!pid) {
-		dup2(fds[1], 1);
-		close(fds[0]);
-		close(fds[1]);
-		/* LVM's tools complain of descriptors they did not open. */
-		setenv("LVM_SUPPRESS_FD_WARNINGS", "1", 1);
-		execvp(argv[0], argv);
-		_exit(127);
-	}
-	close(fds[1]);
-	f = fdopen(fds[0], "r");
-	while (f && fgets(line, sizeof(line), f)) {
-		line[strcspn(line, "\n")] = '\0';
-		ok = ok && fn(line, ctx);
-	}
-	if (f)
-		fclose(f);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status || !ok) {
-		say("%s failed", argv[0]);
-		return EX_FAILED;
-	}
-	return EX_OK;
-}
 
 /* "a|b|c" into fields, leading blanks dropped. */
 static int split(char *line, char **field)
@@ -171,7 +132,7 @@ static bool read_segment(char *line, void *ctx)
 /* The table that LVM's metadata asks for. */
 static int read_layout(const char *lv, struct layout *l)
 {
-	char *vg = xasprintf("%.*s", (int)strcspn(lv, "/"), lv);
+	char *vg = lvm_vg(lv);
 	char *select = xasprintf("vg_name=%s", vg);
 	char *pvs[] = {
 		"pvs", "--noheadings", "--nosuffix", "--units", "s",
@@ -186,19 +147,12 @@ static int read_layout(const char *lv, struct layout *l)
 	};
 	int r;
 
-	r = run_lines(pvs, read_pv, l);
+	r = lvm_run(pvs, read_pv, l);
 	if (!r)
-		r = run_lines(lvs, read_segment, l);
+		r = lvm_run(lvs, read_segment, l);
 	free(vg);
 	free(select);
 	return r;
-}
-
-static bool ignore_line(char *line, void *ctx)
-{
-	(void)line;
-	(void)ctx;
-	return true;
 }
 
 static int lvextend(const char *lv, const char *size)
@@ -208,7 +162,7 @@ static int lvextend(const char *lv, const char *size)
 		(char *)lv, NULL
 	};
 
-	return run_lines(argv, ignore_line, NULL);
+	return lvm_run(argv, NULL, NULL);
 }
 
 /*------------------------------------------------------------------*/
@@ -271,7 +225,7 @@ static int plan_thin(struct resize *z, const char *lv)
 		"lv_size", (char *)lv, NULL
 	};
 	uint64_t size = 0;
-	int r = run_lines(argv, read_number, &size);
+	int r = lvm_run(argv, read_number, &size);
 
 	if (!r)
 		dm_tab_add(&z->lower_tab, 0, size, "thin",
