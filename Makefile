@@ -79,20 +79,21 @@ module-uml: deps
 utility: build/dmbackup
 
 utility_cc = $(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -I/usr/include/libsmartcols $(CPPFLAGS)
+utility_objs := $(patsubst userspace/%.c,build/obj/%.o,$(wildcard userspace/*.c))
 
 # The on-disk form of persistent bitmaps is the module's own source; it and who
 # calls it see stand-ins for the kernel's headers, and nobody else does.
-codec := build/obj/codec.o build/obj/metadata.o
-build/obj/codec.o: dm-backup/metadata.c
-build/obj/metadata.o: userspace/metadata.c
-$(codec): dm-backup/metadata.h $(wildcard userspace/*.h userspace/shim/*/*.h)
-	@mkdir -p build/obj
-	$(utility_cc) -Iuserspace/shim -c -o $@ $(filter %.c,$^)
+codec := codec metadata metadata-format
+$(codec:%=build/obj/%.o): shim := -Iuserspace/shim
 
-build/dmbackup: $(wildcard userspace/*.[ch]) $(codec)
-	@mkdir -p build
-	$(utility_cc) -o $@ $(filter-out userspace/metadata.c,$(filter %.c,$^)) $(codec) \
-		$(LDFLAGS) -ldevmapper -lsmartcols -lblkid -lmount
+build/obj/codec.o: dm-backup/metadata.c
+$(utility_objs): build/obj/%.o: userspace/%.c
+$(utility_objs) build/obj/codec.o: dm-backup/metadata.h $(wildcard userspace/*.h userspace/shim/*/*.h)
+	@mkdir -p build/obj
+	$(utility_cc) $(shim) -c -o $@ $(filter %.c,$^)
+
+build/dmbackup: $(utility_objs) build/obj/codec.o
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldevmapper -lsmartcols -lblkid -lmount
 
 # --- tests ----------------------------------------------------------------------
 build/torture: $(wildcard tests/torture/*.[ch])

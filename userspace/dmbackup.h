@@ -83,6 +83,8 @@ void hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *xstrdup(const char *s);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void *xcalloc(size_t n, size_t size);
+void *xreallocarray(void *p, size_t n, size_t size);
+void *xaligned_alloc(size_t align, size_t size);
 bool parse_bytes(const char *what, const char *text, uint64_t *bytes);
 bool parse_seconds(const char *what, const char *text, uint64_t *ms);
 char *format_bytes(uint64_t bytes, char *buf, size_t size);

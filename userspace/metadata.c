@@ -2,9 +2,6 @@
 /*
  * dmbackup metadata: making, checking and reading metadata devices, without the
  * module. The contract is in metadata.h.
- *
- * Devices are read and written around the page cache: the kernel's filter does
- * so too, and while it has one open nothing would drop what is cached of it.
  */
 
 #include "../dm-backup/metadata.h"
@@ -12,305 +9,46 @@
 #include "bitmap.h"
 #include "dmbackup.h"
 #include "metadata.h"
+#include "metadata-device.h"
+#include "metadata-format.h"
+#include "metadata-lv.h"
 #include "table.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/bitops.h>
 #include <linux/crc32c.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 /* Bits of a bitmap: the kernel refuses more. */
 #define MAX_BITS	(8ULL << 30)
 
-/* What "auto" makes room for: so many bitmaps with granules of 64 KiB. */
-#define AUTO_BITMAPS	8
-#define AUTO_SHIFT	7
-#define AUTO_MIN	(4ULL << 20)
-#define AUTO_SUFFIX	"-dmbackup"
-
-/*------------------------------------------------------------------*/
-/* A metadata device, or a file with an image of one */
-
-struct meta {
-	struct device d;	/* of a file: what its file system is on */
-	bool is_file;
-	bool busy;		/* somebody else uses it */
-	int fd;
-	u64 blocks;
-	u8 *buf;		/* for a copy of the root, aligned */
-};
-
-static void meta_close(struct meta *m)
+const char *metadata_origin(const struct device *d)
 {
-	if (m->fd >= 0)
-		close(m->fd);
-	m->fd = -1;
+	if (!d->is_dm)
+		return "";
+	return d->dm.uuid[0] ? d->dm.uuid : d->dm.name;
 }
 
-static void meta_free(struct meta *m)
+static int check_apart(const struct device *meta, const struct device *d)
 {
-	meta_close(m);
-	free(m->buf);
-}
-
-static void meta_init(struct meta *m)
-{
-	memset(m, 0, sizeof(*m));
-	m->fd = -1;
-	m->buf = aligned_alloc(BK_MD_BLOCK, BK_MD_ROOT_BLOCKS * BK_MD_BLOCK);
-	if (!m->buf) {
-		say("out of memory");
-		exit(EX_FAILED);
-	}
-}
-
-/* A device, or the path of a file. To be freed in any case. */
-static int meta_find(const char *arg, struct meta *m)
-{
-	struct stat st;
-	int r = EX_OK;
-
-	meta_init(m);
-	m->is_file = (arg[0] == '/' || arg[0] == '.') && !stat(arg, &st) &&
-		     S_ISREG(st.st_mode);
-	if (m->is_file) {
-		m->d.arg = arg;
-		m->d.major = major(st.st_dev);
-		m->d.minor = minor(st.st_dev);
-		m->d.sectors = st.st_size / 512;
-	} else {
-		r = device_find(arg, &m->d);
-	}
-	m->blocks = m->d.sectors / BK_MD_SECTORS;
-	return r;
-}
-
-/* @flags: O_RDONLY or O_RDWR, O_EXCL: nobody else may use it. */
-static int meta_open(struct meta *m, int flags)
-{
-	int err;
-
-	m->fd = m->is_file ? open(m->d.arg, (flags & ~O_EXCL) | O_CLOEXEC) :
-			     device_open(&m->d, flags | O_DIRECT);
-	if (m->fd >= 0)
+	if (!device_stands_on(meta, d))
 		return EX_OK;
-	err = errno;
-	m->busy = err == EBUSY;
-	if (m->busy)
-		return EX_REFUSED;
-	say("%s: can't be opened: %s", m->d.arg, strerror(err));
-	return code_of_errno(err);
-}
-
-static int meta_open_unused(struct meta *m, int flags)
-{
-	int r = meta_open(m, flags | O_EXCL);
-
-	if (r && m->busy)
-		say("%s: is in use", m->d.arg);
-	return r;
-}
-
-/* For looking at it only. */
-static int meta_open_anyhow(struct meta *m)
-{
-	int r = meta_open(m, O_RDONLY | O_EXCL);
-
-	if (!r || !m->busy)
-		return r;
-	say("%s: is in use: what is read of it may be in motion", m->d.arg);
-	r = meta_open(m, O_RDONLY);
-	m->busy = true;
-	return r;
-}
-
-/* What can't be read is zeroes. */
-static bool meta_read(struct meta *m, u64 block, unsigned int n, u8 *buf)
-{
-	size_t size = (size_t)n * BK_MD_BLOCK, done = 0;
-	ssize_t got = 0;
-
-	while (done < size) {
-		got = pread(m->fd, buf + done, size - done,
-			    block * BK_MD_BLOCK + done);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			break;
-		done += got;
-	}
-	if (done == size)
-		return true;
-	memset(buf, 0, size);
-	return false;
-}
-
-static int meta_write(struct meta *m, u64 block, unsigned int n)
-{
-	size_t size = (size_t)n * BK_MD_BLOCK, done = 0;
-	ssize_t put;
-
-	while (done < size) {
-		put = pwrite(m->fd, m->buf + done, size - done,
-			     block * BK_MD_BLOCK + done);
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put <= 0) {
-			say("%s: can't be written: %s", m->d.arg,
-			    strerror(put ? errno : ENOSPC));
-			return EX_FAILED;
-		}
-		done += put;
-	}
-	return EX_OK;
-}
-
-static int meta_sync(struct meta *m)
-{
-	if (!fsync(m->fd))
-		return EX_OK;
-	say("%s: can't be written: %s", m->d.arg, strerror(errno));
-	return EX_FAILED;
+	say("%s: stands on %s: it can't hold what is recorded of it",
+	    meta->arg, d->arg);
+	return EX_REFUSED;
 }
 
 /*------------------------------------------------------------------*/
-/* Formatting */
+/* create */
 
-static bool is_zero(const u8 *buf, size_t size)
+/* May it be formatted? It is open. */
+static int create_check(const struct meta *m)
 {
-	return !buf[0] && !memcmp(buf, buf + 1, size - 1);
-}
-
-/* No root: an old one must not come back if what follows is interrupted. */
-static int format_wipe(struct meta *m)
-{
-	int r;
-
-	memset(m->buf, 0, BK_MD_ROOT_BLOCKS * BK_MD_BLOCK);
-	r = meta_write(m, bk_md_root_block(0), BK_MD_ROOT_BLOCKS);
-	if (!r)
-		r = meta_write(m, bk_md_root_block(1), BK_MD_ROOT_BLOCKS);
-	return r ? r : meta_sync(m);
-}
-
-/* Nothing is hot, the filter was never alive. */
-static int format_rest(struct meta *m, const struct bk_md_root *root)
-{
-	struct bk_md_lease lease = { .seq = root->seq };
-	unsigned int copy, i;
-	int r = EX_OK;
-
-	for (copy = 0; copy < 2; copy++) {
-		bk_md_lease_encode(root, &lease, copy, m->buf);
-		r = meta_write(m, bk_md_lease_block(copy), 1);
-		for (i = 0; !r && i < root->hot_blocks; i++) {
-			u64 where = bk_md_hot_block(root, i, copy);
-
-			bk_md_bits_encode(root, BK_MD_HOT, where, root->seq, 0,
-					  NULL, 0, m->buf);
-			r = meta_write(m, where, 1);
-		}
-		if (r)
-			return r;
-	}
-	return meta_sync(m);
-}
-
-static int format_root(struct meta *m, const struct bk_md_root *root)
-{
-	unsigned int copy;
-	int r = EX_OK;
-
-	for (copy = 0; !r && copy < 2; copy++) {
-		bk_md_root_encode(root, copy, m->buf);
-		r = meta_write(m, bk_md_root_block(copy), BK_MD_ROOT_BLOCKS);
-		if (!r)
-			r = meta_sync(m);
-	}
-	return r;
-}
-
-/* What a new one is to say. */
-static int format_plan(const struct meta *m, u64 len, const char *origin,
-		       struct bk_md_root *root)
-{
-	u8 uuid[BK_MD_UUID];
-	char why[128];
-	int r;
-
-	if (getrandom(uuid, sizeof(uuid), 0) != sizeof(uuid)) {
-		say("%s: there are no random numbers: %s", m->d.arg,
-		    strerror(errno));
-		return EX_FAILED;
-	}
-	uuid[6] = (uuid[6] & 0x0f) | 0x40;	/* that it is random */
-	uuid[8] = (uuid[8] & 0x3f) | 0x80;
-	r = bk_md_init(root, uuid, m->blocks, len, origin, why, sizeof(why));
-	if (r)
-		say("%s: can't be formatted: %s", m->d.arg, why);
-	root->seq = 1;
-	return code_of_errno(r);
-}
-
-/* The root is written last: until it is there, there is nothing. */
-static int format(struct meta *m, u64 len, const char *origin)
-{
-	struct bk_md_root *root = xcalloc(1, sizeof(*root));
-	int r = format_plan(m, len, origin, root);
-
-	if (!r)
-		r = format_wipe(m);
-	if (!r)
-		r = format_rest(m, root);
-	if (!r)
-		r = format_root(m, root);
-	free(root);
-	return r;
-}
-
-/* What there is. */
-enum holds {
-	HOLDS_NOTHING,
-	HOLDS_OURS,
-	HOLDS_OTHER,
-};
-
-/*
- * A file is to be empty as far as it is looked at. A device need not be: what
- * lvcreate makes is zeroed at its start only.
- */
-static enum holds meta_look(struct meta *m)
-{
-	const size_t size = BK_MD_ROOT_BLOCKS * BK_MD_BLOCK;
-	bool zero = true;
-	unsigned int copy;
-
-	for (copy = 0; copy < 2; copy++) {
-		meta_read(m, bk_md_root_block(copy), BK_MD_ROOT_BLOCKS, m->buf);
-		if (bk_md_is_ours(m->buf))
-			return HOLDS_OURS;
-		if (m->is_file)
-			zero = zero && is_zero(m->buf, size);
-		else if (!copy)
-			zero = is_zero(m->buf, BK_MD_BLOCK);
-	}
-	return zero ? HOLDS_NOTHING : HOLDS_OTHER;
-}
-
-/* May it be formatted by "metadata create"? It is open. */
-static int create_check(struct meta *m)
-{
-	enum holds holds = meta_look(m);
+	enum holds holds = metadata_look(m);
 
 	if (holds == HOLDS_OURS) {
 		say("%s: is a metadata device already", m->d.arg);
@@ -327,25 +65,9 @@ static int create_check(struct meta *m)
 	return EX_OK;
 }
 
-static int check_apart(const struct device *meta, const struct device *d)
-{
-	if (!device_stands_on(meta, d))
-		return EX_OK;
-	say("%s: stands on %s: it can't hold what is recorded of it",
-	    meta->arg, d->arg);
-	return EX_REFUSED;
-}
-
-const char *metadata_origin(const struct device *d)
-{
-	if (!d->is_dm)
-		return "";
-	return d->dm.uuid[0] ? d->dm.uuid : d->dm.name;
-}
-
-/* Of which length, and for which device. */
-static int create_plan(const struct meta *m, const struct options *o, u64 *len,
-		       struct device *of)
+/* Of which length, in sectors, and for which device. */
+static int create_plan(const struct meta *m, const struct options *o,
+		       uint64_t *len, struct device *of)
 {
 	uint64_t bytes;
 	int r;
@@ -372,7 +94,7 @@ int cmd_metadata_create(int argc, char **argv, const struct options *o)
 {
 	struct device of;
 	struct meta m;
-	u64 len;
+	uint64_t len;
 	int r;
 
 	(void)argc;
@@ -390,8 +112,8 @@ int cmd_metadata_create(int argc, char **argv, const struct options *o)
 	if (!r && !o->force)
 		r = create_check(&m);
 	if (!r)
-		r = format(&m, len, metadata_origin(&of));
-	meta_free(&m);
+		r = metadata_format(&m, len, metadata_origin(&of));
+	meta_close(&m);
 	return r;
 }
 
@@ -407,6 +129,8 @@ struct damage {
 
 struct content {
 	struct meta *m;
+	u8 *buf;
+	u64 blocks;
 	struct bk_md_root copies[2];
 	const struct bk_md_root *root;	/* the one that counts */
 	bool leased;
@@ -419,6 +143,7 @@ struct content {
 
 static void content_free(struct content *c)
 {
+	free(c->buf);
 	free(c->hot);
 	free(c->damage);
 	free(c);
@@ -427,14 +152,10 @@ static void content_free(struct content *c)
 static void damaged(struct content *c, u64 block, unsigned int copy,
 		    const char *what, const char *why)
 {
-	struct damage *d = reallocarray(c->damage, c->nr_damage + 1, sizeof(*d));
+	struct damage *d;
 
-	if (!d) {
-		say("out of memory");
-		exit(EX_FAILED);
-	}
-	c->damage = d;
-	d += c->nr_damage++;
+	c->damage = xreallocarray(c->damage, c->nr_damage + 1, sizeof(*d));
+	d = &c->damage[c->nr_damage++];
 	d->block = block;
 	d->copy = copy;
 	d->why = why;
@@ -491,6 +212,13 @@ static void make_root_printable(struct bk_md_root *root)
 	}
 }
 
+static bool read_blocks(const struct content *c, u64 block, unsigned int n,
+			u8 *buf)
+{
+	return meta_read(c->m, block * BK_MD_BLOCK, buf,
+			 (size_t)n * BK_MD_BLOCK);
+}
+
 static int content_root(struct content *c)
 {
 	char why[2][128];
@@ -498,8 +226,8 @@ static int content_root(struct content *c)
 
 	for (i = 0; i < 2; i++) {
 		u64 block = bk_md_root_block(i);
-		bool ok = meta_read(c->m, block, BK_MD_ROOT_BLOCKS, c->m->buf);
-		int err = bk_md_root_decode(&c->copies[i], i, c->m->buf, why[i],
+		bool ok = read_blocks(c, block, BK_MD_ROOT_BLOCKS, c->buf);
+		int err = bk_md_root_decode(&c->copies[i], i, c->buf, why[i],
 					    sizeof(why[i]));
 
 		if (!ok)
@@ -530,8 +258,8 @@ static void content_lease(struct content *c)
 
 	for (i = 0; i < 2; i++) {
 		block = bk_md_lease_block(i);
-		ok = meta_read(c->m, block, 1, c->m->buf);
-		if (!bk_md_lease_decode(c->root, &lease, i, c->m->buf)) {
+		ok = read_blocks(c, block, 1, c->buf);
+		if (!bk_md_lease_decode(c->root, &lease, i, c->buf)) {
 			damaged(c, block, i, "lease", ok ? not_good : unreadable);
 		} else if (!c->leased || lease.seq > c->lease.seq) {
 			c->lease = lease;
@@ -553,8 +281,8 @@ static bool content_bits(struct content *c, enum bk_md_type type,
 	unsigned int i;
 
 	for (i = 0; i < 2; i++) {
-		u8 *buf = c->m->buf + i * BK_MD_BLOCK;
-		bool ok = meta_read(c->m, where[i], 1, buf);
+		u8 *buf = c->buf + i * BK_MD_BLOCK;
+		bool ok = read_blocks(c, where[i], 1, buf);
 
 		if (!bk_md_bits_check(c->root, type, where[i], set, buf, &seq)) {
 			damaged(c, where[i], i, what, ok ? not_good : unreadable);
@@ -567,7 +295,7 @@ static bool content_bits(struct content *c, enum bk_md_type type,
 		return false;
 	if (!bk_md_bits_or(words, nr, best))
 		return true;
-	i = best != c->m->buf;
+	i = best != c->buf;
 	damaged(c, where[i], i, what, impossible);
 	return false;
 }
@@ -603,12 +331,14 @@ static int content_read(struct meta *m, struct content **content)
 
 	*content = c;
 	c->m = m;
+	c->blocks = m->d.sectors / BK_MD_SECTORS;
+	c->buf = xaligned_alloc(BK_MD_BLOCK, BK_MD_ROOT_BLOCKS * BK_MD_BLOCK);
 	r = content_root(c);
 	if (r)
 		return r;
-	if (m->blocks < c->root->blocks)
+	if (c->blocks < c->root->blocks)
 		say("%s: has become shorter: %llu KiB, not %llu KiB", m->d.arg,
-		    m->blocks * 4, c->root->blocks * 4);
+		    c->blocks * 4, c->root->blocks * 4);
 	content_lease(c);
 	content_hot(c);
 	return EX_OK;
@@ -715,10 +445,10 @@ static void load(struct content *c, const struct bk_md_entry *e,
 	if (!root->clean && !c->leased)
 		set_state(l, "inconsistent",
 			  "the metadata device's lease is damaged");
-	if (c->m->blocks < root->blocks)
+	if (c->blocks < root->blocks)
 		set_state(l, "damaged", "the metadata device has become shorter");
-	if (nr > MAX_BITS || e->first > c->m->blocks ||
-	    bk_md_area_blocks(e->pages) > c->m->blocks - e->first) {
+	if (nr > MAX_BITS || e->first > c->blocks ||
+	    bk_md_area_blocks(e->pages) > c->blocks - e->first) {
 		set_state(l, "damaged", "it reaches beyond the device");
 		return;
 	}
@@ -1124,7 +854,7 @@ int cmd_metadata_check(int argc, char **argv, const struct options *o)
 	}
 	if (c)
 		content_free(c);
-	meta_free(&m);
+	meta_close(&m);
 	return r;
 }
 
@@ -1187,163 +917,31 @@ int cmd_metadata_dump(int argc, char **argv, const struct options *o)
 		json_dump(c);
 	if (c)
 		content_free(c);
-	meta_free(&m);
+	meta_close(&m);
 	return r;
 }
 
 /*------------------------------------------------------------------*/
-/* A logical volume for it */
+/* For a filter that is to have one */
 
-/*
- * Runs a program of LVM's, which says itself what is wrong. The first line of
- * what it prints goes to @line.
- */
-static int lvm(char *const argv[], char *line, size_t size)
+/* What is on it? @m is not open then. */
+static int prepare_look(struct meta *m, enum holds *holds)
 {
-	int fds[2], status;
-	char rest[256];
-	pid_t pid;
-	FILE *f;
+	int r = meta_open_unused(m, O_RDONLY);
 
-	line[0] = '\0';
-	if (pipe2(fds, O_CLOEXEC)) {
-		say("pipe: %s", strerror(errno));
-		return EX_FAILED;
-	}
-	pid = fork();
-	if (!pid) {
-		dup2(fds[1], 1);
-		execvp(argv[0], argv);
-		_exit(127);
-	}
-	close(fds[1]);
-	f = fdopen(fds[0], "r");
-	if (f && fgets(line, size, f))
-		while (fgets(rest, sizeof(rest), f))
-			;
-	if (f)
-		fclose(f);
-	if (pid > 0 && waitpid(pid, &status, 0) == pid && !status)
-		return EX_OK;
-	say("%s failed", argv[0]);
-	return EX_FAILED;
-}
-
-/* As @lv is "vg/lv-dmbackup". */
-static int volume_look(const char *lv, bool *there, bool *active)
-{
-	const char *name = strchr(lv, '/') + 1;
-	char *vg = xasprintf("%.*s", (int)(name - 1 - lv), lv);
-	char *select = xasprintf("lv_name=\"%s\"", name);
-	char *argv[] = {
-		"lvs", "--noheadings", "-o", "lv_name,lv_active", "-S", select,
-		vg, NULL
-	};
-	char line[512], found[256], state[32];
-	int n, r = lvm(argv, line, sizeof(line));
-
-	n = sscanf(line, "%255s %31s", found, state);
-	*there = n >= 1;
-	*active = n == 2 && !strncmp(state, "active", 6);
-	free(vg);
-	free(select);
+	if (!r)
+		*holds = metadata_look(m);
+	meta_close(m);
 	return r;
 }
-
-static int volume_activate(const char *lv)
-{
-	char *argv[] = { "lvchange", "-ay", (char *)lv, NULL };
-	char line[256];
-
-	return lvm(argv, line, sizeof(line));
-}
-
-/* How much is needed, in KiB. */
-static int volume_size(const struct device *d, u64 *kib)
-{
-	struct bk_md_root *root = xcalloc(1, sizeof(*root));
-	static const u8 uuid[BK_MD_UUID];
-	char why[128];
-	int r = bk_md_init(root, uuid, 1ULL << 50, d->sectors, "", why,
-			   sizeof(why));
-
-	if (r) {
-		say("%s: can't have a metadata device: %s", d->arg, why);
-	} else {
-		*kib = bk_md_area_start(root) + AUTO_BITMAPS *
-		       bk_md_area_blocks(bk_md_pages(d->sectors, AUTO_SHIFT));
-		*kib *= BK_MD_BLOCK / 1024;
-		if (*kib < AUTO_MIN / 1024)
-			*kib = AUTO_MIN / 1024;
-	}
-	free(root);
-	return code_of_errno(r);
-}
-
-static int volume_make(const struct device *d, const char *lv)
-{
-	const char *name = strchr(lv, '/') + 1;
-	char *vg = xasprintf("%.*s", (int)(name - 1 - lv), lv);
-	char size[32], line[256];
-	char *argv[] = {
-		"lvcreate", "-qq", "-y", "-Wy", "-Zy", "-L", size, "-n",
-		(char *)name, vg, NULL
-	};
-	u64 kib = 0;
-	int r = volume_size(d, &kib);
-
-	if (!r) {
-		snprintf(size, sizeof(size), "%lluk", kib);
-		r = lvm(argv, line, sizeof(line));
-		if (r)
-			hint("if %s has no room, give another device: --metadata DEVICE",
-			     vg);
-	}
-	free(vg);
-	return r;
-}
-
-/* The volume that goes with an LV, there and active. @fresh: was just made. */
-static int volume_auto(const struct device *d, char **lv, bool *fresh)
-{
-	char *of = d->is_dm ? device_lv_name(&d->dm) : NULL;
-	bool there, active;
-	int r;
-
-	if (!of) {
-		say("%s: is no logical volume: none can be made for its metadata",
-		    d->arg);
-		hint("give a device: --metadata DEVICE");
-		return EX_REFUSED;
-	}
-	/* LVM's tools complain of descriptors they did not open. */
-	setenv("LVM_SUPPRESS_FD_WARNINGS", "1", 1);
-	*lv = xasprintf("%s%s", of, AUTO_SUFFIX);
-	free(of);
-	r = volume_look(*lv, &there, &active);
-	*fresh = !r && !there;
-	if (*fresh)
-		r = volume_make(d, *lv);
-	else if (!r && !active)
-		r = volume_activate(*lv);
-	return r;
-}
-
-/*------------------------------------------------------------------*/
 
 /* Makes of a blank device what it is to be; leaves alone what is one. */
-static int prepare_device(struct meta *m, bool fresh, u64 len,
+static int prepare_device(struct meta *m, bool fresh, uint64_t len,
 			  const char *origin)
 {
 	enum holds holds = HOLDS_NOTHING;
-	int r = EX_OK;
+	int r = fresh ? EX_OK : prepare_look(m, &holds);
 
-	if (!fresh) {
-		r = meta_open_unused(m, O_RDONLY);
-		if (!r)
-			holds = meta_look(m);
-		meta_close(m);
-	}
 	if (r || holds == HOLDS_OURS)
 		return r;
 	if (holds == HOLDS_OTHER) {
@@ -1358,7 +956,10 @@ static int prepare_device(struct meta *m, bool fresh, u64 len,
 		return r;
 	}
 	r = meta_open_unused(m, O_RDWR);
-	return r ? r : format(m, len, origin);
+	if (!r)
+		r = metadata_format(m, len, origin);
+	meta_close(m);
+	return r;
 }
 
 int metadata_prepare(const struct device *d, const char *origin,
@@ -1369,21 +970,19 @@ int metadata_prepare(const struct device *d, const char *origin,
 	struct meta m;
 	int r = EX_OK;
 
-	meta_init(&m);
 	if (!strcmp(arg, "auto"))
-		r = volume_auto(d, &lv, &fresh);
+		r = metadata_lv(d, &lv, &fresh);
 	if (!r)
-		r = device_find(lv ? lv : arg, &m.d);
-	m.blocks = m.d.sectors / BK_MD_SECTORS;
+		r = device_find(lv ? lv : arg, meta);
 	if (!r)
-		r = check_apart(&m.d, d);
+		r = check_apart(meta, d);
 	if (!r)
-		r = device_check_unused(&m.d);
-	if (!r)
+		r = device_check_unused(meta);
+	if (!r) {
+		meta_init(&m, meta);
 		r = prepare_device(&m, fresh, d->sectors, origin);
-	*meta = m.d;
+	}
 	meta->arg = arg;
-	meta_free(&m);
 	free(lv);
 	return r;
 }

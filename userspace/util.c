@@ -55,6 +55,17 @@ void *xcalloc(size_t n, size_t size)
 	return check(calloc(n, size));
 }
 
+void *xreallocarray(void *p, size_t n, size_t size)
+{
+	return check(reallocarray(p, n, size));
+}
+
+/* For I/O around the page cache. @size: a multiple of @align. */
+void *xaligned_alloc(size_t align, size_t size)
+{
+	return check(aligned_alloc(align, size));
+}
+
 char *xasprintf(const char *fmt, ...)
 {
 	va_list args;
