@@ -83,7 +83,7 @@ utility_objs := $(patsubst userspace/%.c,build/obj/%.o,$(wildcard userspace/*.c)
 
 # The on-disk form of persistent bitmaps is the module's own source; it and who
 # calls it see stand-ins for the kernel's headers, and nobody else does.
-codec := codec metadata metadata-format
+codec := codec metadata-format metadata-image metadata-report
 $(codec:%=build/obj/%.o): shim := -Iuserspace/shim
 
 build/obj/codec.o: dm-backup/metadata.c
