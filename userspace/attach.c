@@ -556,17 +556,6 @@ static int check_bitmaps(const struct device *d, bool force)
 	return r;
 }
 
-/* DEVICE: in attach.c, as it talks to a filter and not to a metadata device */
-int cmd_metadata_save(int argc, char **argv, const struct options *o)
-{
-	struct device d;
-	int r = device_find_filter(argv[0], &d);
-
-	(void)argc;
-	(void)o;
-	return r ? r : filter_send(&d, "metadata save", "metadata save");
-}
-
 int cmd_detach(int argc, char **argv, const struct options *o)
 {
 	struct detach x = { 0 };

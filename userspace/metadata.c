@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * dmbackup metadata: making, checking and reading metadata devices, without the
- * module. The contract is in metadata.h.
+ * module; saving to one, which is the module's. The contract is in metadata.h.
  */
 
 #include "metadata.h"
 #include "bitmap.h"
 #include "dmbackup.h"
+#include "filter.h"
 #include "metadata-format.h"
 #include "metadata-image.h"
 #include "metadata-lv.h"
@@ -105,6 +106,20 @@ int cmd_metadata_create(int argc, char **argv, const struct options *o)
 		r = metadata_format(&m, len, metadata_origin(&of));
 	meta_close(&m);
 	return r;
+}
+
+/*------------------------------------------------------------------*/
+/* save */
+
+/* DEVICE: a filter, and not a metadata device */
+int cmd_metadata_save(int argc, char **argv, const struct options *o)
+{
+	struct device d;
+	int r = device_find_filter(argv[0], &d);
+
+	(void)argc;
+	(void)o;
+	return r ? r : filter_send(&d, "metadata save", "metadata save");
 }
 
 /*------------------------------------------------------------------*/

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * dmbackup: metadata devices, on which persistent bitmaps live.
- *
- * What is on them is the codec's, dm-backup/metadata.h, which is built into the
- * kernel module as well.
+ * dmbackup: the metadata device, on which persistent bitmaps live, of a filter
+ * that is to be made.
  */
 
 #ifndef METADATA_H
