@@ -35,11 +35,11 @@ static bool read_volume(char *line, void *ctx)
 	struct volume *v = ctx;
 	int n;
 
-	if (!v->there) {
-		n = sscanf(line, "%255s %31s", name, state);
-		v->there = n >= 1;
-		v->active = n == 2 && !strncmp(state, "active", 6);
-	}
+	n = sscanf(line, "%255s %31s", name, state);
+	if (n >= 1)
+		v->there = true;
+	if (n == 2 && !strncmp(state, "active", 6))
+		v->active = true;
 	return true;
 }
 
