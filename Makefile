@@ -3,7 +3,8 @@
 #   make                 module for the running kernel (or KVER=...), utility
 #   sudo make install    both, and man page, completion, udev rule
 #   make demo            a live backup of a mounted LV, in a VM       (4 minutes)
-#   make check           all tests, in VMs on kernels 6.1 and 6.12   (40 minutes)
+#   make check           the tests, in VMs on kernels 6.1 and 6.12   (20 minutes)
+#   make check-wide      crash points, power cuts, broken modules     (10 minutes)
 #   make unit            the parts that are only logic, under sanitizers, without a VM
 #   make fuzz            the on-disk format's reading, with a million bad images
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
@@ -141,8 +142,12 @@ fuzz: deps
 
 # What is asked for on the command line only: CHECK='t-a torture' for some suites.
 .PHONY: check
-check: modules programs mutants
+check: modules programs
 	@KERNELS="$(KERNELS)" tests/check $(CHECK)
+
+.PHONY: check-wide
+check-wide: modules programs mutants
+	@KERNELS="$(KERNELS)" tests/check --wide $(CHECK)
 
 .PHONY: check-debug
 check-debug: module-uml programs
