@@ -91,6 +91,7 @@ struct bk_backup_params {
  * @params:	as given; target is the backup's own copy
  * @cluster:	in effect, sectors
  * @zeroes:	in effect
+ * @cbw:	in effect
  * @dest:	where it goes; a user until @released
  * @notify:	kicks the job for the destination, and for the origin's resume
  * @deferred:	waits for the origin's resume
@@ -113,6 +114,7 @@ struct bk_backup {
 	struct bk_backup_params params;
 	unsigned int cluster;
 	enum bk_zeroes zeroes;
+	struct bk_cbw cbw;
 	struct bk_dest *dest;
 	struct work_struct notify;
 	struct bk_deferred deferred;
@@ -406,8 +408,7 @@ static int bk_backup_make_pit(struct bk_backup *b)
 		.cluster	= b->cluster,
 		.max_chunk	= max_t(u64, b->params.max_chunk, b->cluster),
 		.zeroes		= &b->zeroes,
-		.policy		= b->params.policy,
-		.cbw_timeout	= b->params.cbw_timeout,
+		.cbw		= &b->cbw,
 		.only		= bk_backup_only(b),
 	};
 	int err;
@@ -717,16 +718,66 @@ static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
 	struct bk_backup *b = bk_backup_of(job);
 
 	return scnprintf(buf, size,
-			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%llu guest_copied=%llu",
+			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%u guest_copied=%llu",
 			 b->params.target, bk_sync_names[b->params.sync],
 			 b->params.bitmap ?: "-",
 			 bk_bitmap_mode_names[b->params.bitmap_mode] ?: "-",
 			 b->cluster, b->params.max_chunk,
 			 b->params.max_workers,
 			 bk_zeroes_names[READ_ONCE(b->zeroes)],
-			 bk_cbw_policy_names[b->params.policy],
-			 b->params.cbw_timeout,
+			 bk_cbw_policy_names[READ_ONCE(b->cbw.policy)],
+			 READ_ONCE(b->cbw.timeout),
 			 (unsigned long long)atomic64_read(&b->guest_sectors));
+}
+
+/**
+ * struct bk_backup_change - what can change while a backup runs
+ * @on_error:	as in struct bk_job_params
+ * @policy:	as in struct bk_backup_params
+ * @cbw_timeout: the same
+ */
+struct bk_backup_change {
+	u64 on_error[2];
+	u64 policy;
+	u64 cbw_timeout;
+};
+
+#define BK_CHANGE(f)	offsetof(struct bk_backup_change, f)
+
+static const struct bk_option bk_backup_changes[] = {
+	{ "on_source_error", BK_OPT_WORD, BK_CHANGE(on_error[0]),
+	  .words = bk_policy_names },
+	{ "on_target_error", BK_OPT_WORD, BK_CHANGE(on_error[1]),
+	  .words = bk_policy_names },
+	{ "on_cbw_error", BK_OPT_WORD, BK_CHANGE(policy),
+	  .words = bk_cbw_policy_names },
+	{ "cbw_timeout", BK_OPT_NUMBER, BK_CHANGE(cbw_timeout),
+	  .max = 1ULL << 31 },
+};
+
+/* A write that waits already is measured by the new values. */
+static int bk_backup_change(struct bk_job *job, unsigned int argc, char **argv,
+			    char *error, size_t size)
+{
+	struct bk_backup *b = bk_backup_of(job);
+	struct bk_backup_change to = {
+		.policy		= b->cbw.policy,
+		.cbw_timeout	= b->cbw.timeout,
+	};
+	u64 given;
+	int r;
+
+	memcpy(to.on_error, job->params.on_error, sizeof(to.on_error));
+	r = bk_options_parse(bk_backup_changes, ARRAY_SIZE(bk_backup_changes),
+			     &to, argc, argv, &given, error, size);
+	if (r)
+		return r;
+	WRITE_ONCE(b->cbw.policy, to.policy);
+	WRITE_ONCE(b->cbw.timeout, to.cbw_timeout);
+	spin_lock(&job->lock);
+	memcpy(job->params.on_error, to.on_error, sizeof(to.on_error));
+	spin_unlock(&job->lock);
+	return 0;
 }
 
 static void bk_backup_free(struct bk_job *job)
@@ -752,6 +803,7 @@ static const struct bk_job_type bk_backup_type = {
 	.abort		= bk_backup_abort,
 	.release	= bk_backup_release,
 	.show		= bk_backup_show,
+	.change		= bk_backup_change,
 	.free		= bk_backup_free,
 };
 
@@ -899,6 +951,8 @@ struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
 	bk_job_init(&b->job, origin, &bk_backup_type, id, &params.job);
 	b->params = params;
 	b->zeroes = params.zeroes;
+	b->cbw.policy = params.policy;
+	b->cbw.timeout = params.cbw_timeout;
 	if (bitmap) {
 		bk_bitmap_claim(bitmap, id);
 		b->bitmap = bitmap;

@@ -148,7 +148,7 @@ static void bk_io_kick_all(struct bk_origin *origin)
 /* Has @pb waited longer for @pit than it may? */
 static bool bk_held_is_late(struct bk_bio *pb, struct bk_pit *pit)
 {
-	unsigned int ms = READ_ONCE(pit->params.cbw_timeout);
+	unsigned int ms = READ_ONCE(pit->params.cbw->timeout);
 
 	/* Each has that long, also if syncing the file system took longer. */
 	if (READ_ONCE(pb->in->suspending) &&
@@ -193,7 +193,7 @@ static struct bk_pit *bk_held_victim(struct bk_cfg *cfg, struct bk_pit *pit)
 		struct bk_pit *p = cfg->pits[i];
 
 		if (bk_pit_is_stopped(p) ||
-		    p->params.policy != BK_BREAK_SNAPSHOT ||
+		    READ_ONCE(p->params.cbw->policy) != BK_BREAK_SNAPSHOT ||
 		    !bk_pit_oldest(p, &since))
 			continue;
 		if (!victim || time_before(since, oldest)) {
@@ -230,7 +230,7 @@ static void bk_held_work(struct work_struct *work)
 		pit = bk_held_late_for(cfg, pb);
 		if (!pit)
 			continue;
-		if (READ_ONCE(pit->params.policy) == BK_BREAK_GUEST_WRITE) {
+		if (READ_ONCE(pit->params.cbw->policy) == BK_BREAK_GUEST_WRITE) {
 			WRITE_ONCE(pb->fail, BLK_STS_TIMEOUT);
 			fail = true;
 		} else if (time_after_eq(jiffies, held->spare_until)) {

@@ -642,6 +642,14 @@ static void bk_job_request(struct bk_job *job, enum bk_job_verb verb,
 	}
 }
 
+static int bk_job_may_not(struct bk_job *job, enum bk_job_state state,
+			  enum bk_job_verb verb, char *error, size_t size)
+{
+	snprintf(error, size, "job '%.64s' is %s: %s is not possible", job->id,
+		 bk_job_state_name(state), bk_job_verb_name(verb));
+	return -EBUSY;
+}
+
 /**
  * bk_job_verb - ask something of a job
  * @job:	the job
@@ -669,12 +677,8 @@ int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 		bk_job_request(job, verb, force, speed);
 	spin_unlock(&job->lock);
 
-	if (!may) {
-		snprintf(error, size, "job '%.64s' is %s: %s is not possible",
-			 job->id, bk_job_state_name(state),
-			 bk_job_verb_name(verb));
-		return -EBUSY;
-	}
+	if (!may)
+		return bk_job_may_not(job, state, verb, error, size);
 	if (objection) {
 		snprintf(error, size, "job '%.64s' %s", job->id, objection);
 		return -EBUSY;
@@ -683,6 +687,28 @@ int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 	if (verb == BK_VERB_SET_SPEED)
 		bk_job_queue_copy(job, 0);
 	return 0;
+}
+
+/**
+ * bk_job_change - change what a job was told at its start
+ * @job:	the job; the filter's lock is held
+ * @argc:	number of words
+ * @argv:	"key=value" words
+ * @error:	filled with a sentence if refused
+ * @size:	of @error
+ *
+ * Context: process. Return: 0, -EBUSY or another negative errno.
+ */
+int bk_job_change(struct bk_job *job, unsigned int argc, char **argv,
+		  char *error, size_t size)
+{
+	enum bk_job_state state = READ_ONCE(job->state);
+
+	lockdep_assert_held(&job->origin->lock);
+	/* One that ends a moment later has no use for it, and no harm. */
+	if (!bk_job_may(state, BK_VERB_CHANGE))
+		return bk_job_may_not(job, state, BK_VERB_CHANGE, error, size);
+	return job->type->change(job, argc, argv, error, size);
 }
 
 /**

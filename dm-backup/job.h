@@ -83,6 +83,7 @@ enum bk_io_status {
  * @release:	let go of everything; -EINPROGRESS: call again after a kick, or
  *		in a while; @hurry: do not wait for the destination any more
  * @show:	append key=value words
+ * @change:	take "key=value" words; the filter's lock is held
  * @free:	free the job's memory
  */
 struct bk_job_type {
@@ -98,6 +99,8 @@ struct bk_job_type {
 	void (*abort)(struct bk_job *job);
 	int (*release)(struct bk_job *job, bool hurry);
 	size_t (*show)(struct bk_job *job, char *buf, size_t size);
+	int (*change)(struct bk_job *job, unsigned int argc, char **argv,
+		      char *error, size_t size);
 	void (*free)(struct bk_job *job);
 };
 
@@ -228,6 +231,8 @@ void bk_job_abandon(struct bk_job *job, int err, const char *cause);
 
 int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 		u64 speed, char *error, size_t size);
+int bk_job_change(struct bk_job *job, unsigned int argc, char **argv,
+		  char *error, size_t size);
 size_t bk_job_status(struct bk_job *job, char *buf, size_t size);
 size_t bk_job_show(struct bk_job *job, char *buf, size_t size);
 

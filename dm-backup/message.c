@@ -244,6 +244,23 @@ static int bk_msg_job_verb(struct bk_msg *m)
 	return r;
 }
 
+static int bk_msg_job_change(struct bk_msg *m)
+{
+	struct bk_job *job;
+	int r;
+
+	mutex_lock(&m->origin->lock);
+	job = bk_job_find(m->origin, m->argv[0]);
+	if (job)
+		r = bk_job_change(job, m->argc - 1, m->argv + 1, m->error,
+				  sizeof(m->error));
+	else
+		r = bk_refuse(m, -ENOENT, "there is no job '%.64s'",
+			      m->argv[0]);
+	mutex_unlock(&m->origin->lock);
+	return r;
+}
+
 /*----------------------------------------------------------------*/
 /* bitmap ... */
 
@@ -585,6 +602,8 @@ static const struct bk_verb bk_verbs[] = {
 	  BK_VERB_CANCEL },
 	{ "job", "set_speed", 2, 2, "<id> <bytes per second>",
 	  bk_msg_job_verb, BK_VERB_SET_SPEED },
+	{ "job", "change", 2, 5, "<id> <option>=<value>...",
+	  bk_msg_job_change },
 	{ "job", "complete", 1, 1, "<id>", bk_msg_job_verb,
 	  BK_VERB_COMPLETE },
 	{ "job", "finalize", 1, 1, "<id>", bk_msg_job_verb,

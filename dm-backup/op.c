@@ -213,7 +213,7 @@ bool bk_op_claim(struct bk_op *op, unsigned long from, unsigned long end,
 		      from + bk_pit_run_limit(pit, from, max_sectors));
 	op->first = from;
 	op->nr = run_end - from;
-	op->hold = READ_ONCE(pit->params.policy) == BK_BREAK_GUEST_WRITE;
+	op->hold = READ_ONCE(pit->params.cbw->policy) == BK_BREAK_GUEST_WRITE;
 	op->state = BK_OP_READING;
 	bk_map_set(pit->claimed, from, run_end);
 	list_add(&op->bucket, &bucket->ops);
@@ -503,7 +503,7 @@ static void bk_pit_retry_later(struct bk_pit *pit)
 
 static bool bk_op_too_late(struct bk_op *op)
 {
-	unsigned int ms = READ_ONCE(op->pit->params.cbw_timeout);
+	unsigned int ms = READ_ONCE(op->pit->params.cbw->timeout);
 
 	return ms && time_after_eq(jiffies,
 				   op->staged_at + msecs_to_jiffies(ms));

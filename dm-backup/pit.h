@@ -81,13 +81,24 @@ struct bk_bucket {
 };
 
 /**
+ * struct bk_cbw - how much a guest's write is asked to bear
+ * @policy:	when copying for it fails
+ * @timeout:	ms that it may wait; 0: for ever
+ *
+ * Read without a lock, each once for each decision.
+ */
+struct bk_cbw {
+	enum bk_cbw_policy policy;
+	unsigned int timeout;
+};
+
+/**
  * struct bk_pit_params - how to make a point in time
  * @cluster:	sectors, a power of two
  * @max_chunk:	sectors that one background copy may take
  * @zeroes:	what to do with zeroes; the owner's, set to OFF when the
  *		destination can't do it
- * @policy:	when copying for a guest's write fails
- * @cbw_timeout: ms that a guest's write may wait; 0: for ever
+ * @cbw:	the owner's; may change at any time
  * @only:	NULL, or what is to be copied, rounded out to clusters: as it is
  *		when the cut's old epoch has drained
  */
@@ -95,8 +106,7 @@ struct bk_pit_params {
 	unsigned int cluster;
 	unsigned int max_chunk;
 	enum bk_zeroes *zeroes;
-	enum bk_cbw_policy policy;
-	unsigned int cbw_timeout;
+	const struct bk_cbw *cbw;
 	struct bk_bits *only;
 };
 
@@ -116,7 +126,7 @@ struct bk_pit_params {
  * @pending:	map, see above
  * @claimed:	map, see above
  * @todo:	clusters that are not saved
- * @params:	as given; policy and cbw_timeout may change; a reference on only
+ * @params:	as given; a reference on only
  * @reserve:	one cluster's buffer
  * @op_pool:	of struct bk_op
  * @background:	background ops in flight

@@ -10,6 +10,7 @@
 #include "filter.h"
 #include "job.h"
 #include "report.h"
+#include "words.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -17,63 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* " key=value" words, growing. */
-static bool add_word(char **words, const char *option, const char *key,
-		     const char *value)
-{
-	char *next;
-
-	if (!is_word(option, value))
-		return false;
-	next = xasprintf("%s %s=%s", *words, key, value);
-	free(*words);
-	*words = next;
-	return true;
-}
-
-static bool add_number(char **words, const char *key, uint64_t n)
-{
-	char value[32];
-
-	snprintf(value, sizeof(value), "%llu", (unsigned long long)n);
-	return add_word(words, key, key, value);
-}
-
-/* Sizes of the command line are bytes, the kernel's are sectors. */
-static bool add_sectors(char **words, const char *option, const char *key,
-			const char *text)
-{
-	uint64_t bytes;
-
-	if (!text)
-		return true;
-	if (!parse_bytes(option, text, &bytes))
-		return false;
-	if (bytes % 512) {
-		say("%s: %s is no multiple of 512 bytes", option, text);
-		return false;
-	}
-	return add_number(words, key, bytes / 512);
-}
-
-/* "break-snapshot" on the command line is "break_snapshot" in the kernel. */
-static bool add_policy(char **words, const char *option, const char *key,
-		       const char *text)
-{
-	char *value, *p;
-	bool ok;
-
-	if (!text)
-		return true;
-	value = xstrdup(text);
-	for (p = value; *p; p++)
-		if (*p == '-')
-			*p = '_';
-	ok = add_word(words, option, key, value);
-	free(value);
-	return ok;
-}
 
 /*
  * What the message says after id and target, but for what is copied. To be
@@ -88,22 +32,13 @@ static char *start_words(const struct options *o)
 	if (o->speed)
 		ok = parse_bytes("--speed", o->speed, &v) &&
 		     add_number(&words, "speed", v);
-	if (ok && o->cbw_timeout)
-		ok = parse_seconds("--cbw-timeout", o->cbw_timeout, &v) &&
-		     add_number(&words, "cbw_timeout", v);
-	ok = ok &&
+	ok = ok && add_errors(&words, o) &&
 	     add_sectors(&words, "--cluster", "cluster", o->cluster) &&
 	     add_sectors(&words, "--max-chunk", "max_chunk", o->max_chunk) &&
 	     add_policy(&words, "--max-workers", "max_workers",
 			o->max_workers) &&
 	     add_policy(&words, "--detect-zeroes", "detect_zeroes",
-			o->detect_zeroes) &&
-	     add_policy(&words, "--on-source-error", "on_source_error",
-			o->on_source_error) &&
-	     add_policy(&words, "--on-target-error", "on_target_error",
-			o->on_target_error) &&
-	     add_policy(&words, "--on-cbw-error", "on_cbw_error",
-			o->on_cbw_error);
+			o->detect_zeroes);
 	if (ok && o->allow_larger)
 		ok = add_number(&words, "allow_larger", 1);
 	if (ok && !o->no_freeze)

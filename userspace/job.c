@@ -6,6 +6,7 @@
 #include "job.h"
 #include "dmbackup.h"
 #include "report.h"
+#include "words.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -108,6 +109,22 @@ int cmd_job_set_speed(int argc, char **argv, const struct options *o)
 		return EX_USAGE_;
 	snprintf(more, sizeof(more), " %llu", (unsigned long long)speed);
 	return verb(argc, argv, "set_speed", more);
+}
+
+/* DEVICE [ID] and at least one of the options */
+int cmd_job_change(int argc, char **argv, const struct options *o)
+{
+	char *words = xstrdup("");
+	int r = EX_USAGE_;
+
+	if (add_errors(&words, o)) {
+		if (*words)
+			r = verb(argc, argv, "change", words);
+		else
+			say("job change: nothing is to change");
+	}
+	free(words);
+	return r;
 }
 
 int cmd_job_list(int argc, char **argv, const struct options *o)

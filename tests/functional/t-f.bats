@@ -264,6 +264,50 @@ spend() {
 	done
 }
 
+@test "F8 change: a write that waits already is measured by the new values" {
+	slow t "$T" 0 0
+	filter
+	snap ref
+	to /dev/mapper/t start j speed=1 cbw_timeout=0 on_cbw_error=break_guest_write
+	refused "unknown option" msg job change j speed=1
+	refused "cbw_timeout" msg job change j cbw_timeout=2147483649
+	refused "on_cbw_error" msg job change j on_cbw_error=never cbw_timeout=7
+	refused "no job" msg job change k cbw_timeout=7
+	[ "$(job cbw_timeout j)" = 0 ]
+	hang t
+	w 0x5 4M 4K &
+	wait_for 60 someone_waits
+	msg job change j cbw_timeout=500
+	if wait $!; then false; fi # it fails now, and is not done
+	same ref "$S"
+	msg job change j cbw_timeout=0
+	w 0x5 4M 4K &
+	wait_for 60 someone_waits
+	msg job change j on_cbw_error=break_snapshot cbw_timeout=500 on_source_error=stop on_target_error=ignore
+	[ "$(job on_cbw_error j)" = break_snapshot ]
+	[ "$(job on_source_error j)" = stop ]
+	[ "$(job on_target_error j)" = ignore ]
+	wait $! # it goes
+	is 0x5 4M 4K "$S"
+	finished j 60 broken
+	unhang t
+}
+
+@test "F8 change: what to do about errors" {
+	scsi_origin
+	bad
+	start j on_source_error=stop
+	wait_state j paused
+	msg job change j on_source_error=ignore
+	msg job resume j
+	wait_for 60 more_errors 1
+	state_is j running
+	msg job change j on_source_error=report
+	finished j 60 error
+	good
+}
+more_errors() { [[ $(job errors j) -gt $1 ]]; }
+
 @test "F9 a write that ends long after its job" {
 	slow t "$T" 0 3000
 	filter

@@ -119,6 +119,10 @@ catches() {
 	wait_for 5 job_is paused
 	says 5 'use force' dmbackup job cancel v/data b
 	dmbackup job resume v/data
+	says 2 'nothing is to change' dmbackup job change v/data
+	says 5 'on_cbw_error' dmbackup job change v/data b --on-cbw-error never
+	dmbackup job change v/data b --on-cbw-error break-guest-write --cbw-timeout 7s
+	dmbackup job show v/data | grep -w break_guest_write
 	dmbackup job set-speed v/data b --speed 0
 	dmbackup job wait v/data b
 	says 4 "there is no job 'b'" dmbackup job show v/data b
