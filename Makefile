@@ -94,7 +94,7 @@ $(utility_objs) build/obj/codec.o: dm-backup/metadata.h $(wildcard userspace/*.h
 	$(utility_cc) $(shim) -c -o $@ $(filter %.c,$^)
 
 build/dmbackup: $(utility_objs) build/obj/codec.o
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldevmapper -lsmartcols -lblkid -lmount
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldevmapper -lsmartcols -lblkid -lmount -ludev
 
 # --- tests ----------------------------------------------------------------------
 build/torture: $(wildcard tests/torture/*.[ch])

@@ -157,6 +157,18 @@ static void bk_job_note_error(struct bk_job *job, bool write, sector_t sector,
 	}
 }
 
+/* Tell whoever watches the job. */
+static void bk_job_event(struct bk_job *job, const char *what,
+			 const char *cause)
+{
+	unsigned int seq;
+
+	spin_lock(&job->lock);
+	seq = ++job->events;
+	spin_unlock(&job->lock);
+	bk_origin_event(job->origin, what, job->id, seq, cause);
+}
+
 /**
  * bk_job_error - a copy has failed
  * @job:	the job
@@ -194,8 +206,7 @@ enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 			   write ? "writing destination" : "reading origin",
 			   (unsigned long long)sector);
 	if (event)
-		bk_origin_event(job->origin, "error", job->id,
-				"paused by an error");
+		bk_job_event(job, "error", "paused by an error");
 	bk_job_kick(job);
 	return action;
 }
@@ -394,7 +405,7 @@ static void bk_job_step_waiting(struct bk_job *job)
 	}
 	bk_job_become(job, BK_JOB_PENDING);
 	if (!job->params.auto_finalize)
-		bk_origin_event(job->origin, "pending", job->id, "");
+		bk_job_event(job, "pending", "");
 }
 
 /* Let go of everything, then conclude. */
@@ -453,8 +464,7 @@ static void bk_job_step_concluded(struct bk_job *job)
 	spin_unlock(&job->lock);
 
 	if (!job->told && !silent)
-		bk_origin_event(origin, bk_job_outcome(job), job->id,
-				job->cause);
+		bk_job_event(job, bk_job_outcome(job), job->cause);
 	job->told = true;
 	if (!dismiss)
 		return;
@@ -787,14 +797,14 @@ size_t bk_job_show(struct bk_job *job, char *buf, size_t size)
 	strscpy(cause, job->cause, sizeof(cause));
 	err = job->err;
 	len = scnprintf(buf, size,
-			"id=%s type=%s state=%s done=%llu total=%llu speed=%llu io_status=%s paused=%d errors=%u first_error=%s on_source_error=%s on_target_error=%s auto_finalize=%llu auto_dismiss=%llu",
+			"id=%s type=%s state=%s done=%llu total=%llu speed=%llu io_status=%s paused=%d events=%u errors=%u first_error=%s on_source_error=%s on_target_error=%s auto_finalize=%llu auto_dismiss=%llu",
 			job->id, job->type->name,
 			bk_job_state_name(job->state),
 			(unsigned long long)atomic64_read(&job->done),
 			(unsigned long long)job->total,
 			(unsigned long long)job->rate.speed,
 			bk_io_status_names[job->io_status], job->user_paused,
-			job->errors, error,
+			job->events, job->errors, error,
 			bk_policy_names[job->params.on_error[0]],
 			bk_policy_names[job->params.on_error[1]],
 			job->params.auto_finalize, job->params.auto_dismiss);

@@ -148,6 +148,7 @@ struct bk_job_params {
  * @broken:	its point in time was given up
  * @err:	0, or why it fails: negative errno
  * @cause:	the same in words
+ * @events:	number of events
  * @errors:	number of I/O errors
  * @first_write: the first one was the destination's
  * @first_sector: where the first one was
@@ -188,6 +189,7 @@ struct bk_job {
 	bool broken;
 	int err;
 	char cause[BK_ERROR_LEN];
+	unsigned int events;
 	unsigned int errors;
 	bool first_write;
 	sector_t first_sector;

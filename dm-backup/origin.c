@@ -34,8 +34,8 @@ static void bk_origin_event_work(struct work_struct *work)
 	/* Suspending waits for live_lock: no memory may be waited for in here. */
 	mutex_lock(&origin->live_lock);
 	while (origin->live) {
-		char *envp[4] = { NULL };
-		char what[64], job[176], cause[BK_ERROR_LEN + 40];
+		char *envp[5] = { NULL };
+		char what[64], job[176], seq[40], cause[BK_ERROR_LEN + 40];
 
 		spin_lock(&origin->event_lock);
 		e = list_first_entry_or_null(&origin->events, struct bk_event,
@@ -48,10 +48,12 @@ static void bk_origin_event_work(struct work_struct *work)
 
 		snprintf(what, sizeof(what), "DM_BACKUP_EVENT=%s", e->what);
 		snprintf(job, sizeof(job), "DM_BACKUP_JOB=%s", e->job);
+		snprintf(seq, sizeof(seq), "DM_BACKUP_SEQ=%u", e->seq);
 		snprintf(cause, sizeof(cause), "DM_BACKUP_CAUSE=%s", e->cause);
 		envp[0] = what;
 		envp[1] = job;
-		envp[2] = e->cause[0] ? cause : NULL;
+		envp[2] = seq;
+		envp[3] = e->cause[0] ? cause : NULL;
 		dm_table_event(origin->live->ti->table);
 		kobject_uevent_env(&disk_to_dev(dm_disk(origin->md))->kobj,
 				   KOBJ_CHANGE, envp);
@@ -65,7 +67,8 @@ static void bk_origin_event_work(struct work_struct *work)
  * bk_origin_event - tell whoever waits that something changed
  * @origin:	the filter
  * @what:	completed, cancelled, error, broken, ready, pending
- * @job:	the job's id
+ * @job:	the job's id, or empty
+ * @seq:	how many events the job has had, this one included
  * @cause:	why, in words; may be empty
  *
  * Told from a work item, through the live instance; while there is none, when
@@ -74,7 +77,7 @@ static void bk_origin_event_work(struct work_struct *work)
  * Context: process, may sleep; not on the way of a bio.
  */
 void bk_origin_event(struct bk_origin *origin, const char *what,
-		     const char *job, const char *cause)
+		     const char *job, unsigned int seq, const char *cause)
 {
 	struct bk_event *e = kzalloc(sizeof(*e), GFP_NOIO);
 
@@ -85,6 +88,7 @@ void bk_origin_event(struct bk_origin *origin, const char *what,
 	}
 	strscpy(e->what, what, sizeof(e->what));
 	strscpy(e->job, job, sizeof(e->job));
+	e->seq = seq;
 	strscpy(e->cause, cause, sizeof(e->cause));
 	spin_lock(&origin->event_lock);
 	list_add_tail(&e->list, &origin->events);

@@ -587,7 +587,7 @@ static void bk_origin_distrust_work(struct work_struct *work)
 	bk_bitmaps_distrust(origin, "the metadata device failed",
 			    BK_STORE_ALL);
 	mutex_unlock(&origin->lock);
-	bk_origin_event(origin, "metadata_failed", "",
+	bk_origin_event(origin, "metadata_failed", "", 0,
 			"the metadata device failed");
 	DMERR("%s: the metadata device failed: persistent bitmaps are inconsistent",
 	      origin->name);

@@ -119,6 +119,7 @@ int cmd_job_show(int argc, char **argv, const struct options *o);
 int cmd_job_pause(int argc, char **argv, const struct options *o);
 int cmd_job_resume(int argc, char **argv, const struct options *o);
 int cmd_job_cancel(int argc, char **argv, const struct options *o);
+int cmd_monitor(int argc, char **argv, const struct options *o);
 int cmd_job_change(int argc, char **argv, const struct options *o);
 int cmd_job_set_speed(int argc, char **argv, const struct options *o);
 int cmd_job_finalize(int argc, char **argv, const struct options *o);

@@ -43,6 +43,8 @@ static const struct verb verbs[] = {
 	{ NULL, "backup", 1, 1, "DEVICE --to TARGET",
 	  "to incremental level bitmap id speed cluster max-chunk max-workers detect-zeroes on-source-error on-target-error on-cbw-error cbw-timeout allow-larger no-freeze force detach progress json bytes noheadings",
 	  "copy a device as it is at this instant", cmd_backup },
+	{ NULL, "monitor", 0, 64, "[DEVICE...]", "json",
+	  "print what happens to jobs, as it does", cmd_monitor },
 	{ "bitmap", "add", 2, 2, "DEVICE NAME",
 	  "persistent granularity disabled all-dirty",
 	  "record what is written from now on", cmd_bitmap_add },

@@ -7,6 +7,7 @@
 #include "../dm-backup/metadata.h"
 
 #include "metadata-report.h"
+#include "json.h"
 #include "table.h"
 
 #include <stdio.h>
@@ -131,17 +132,6 @@ static int print_check(const struct image *image,
 
 /*------------------------------------------------------------------*/
 /* check: JSON; all text is printable */
-
-static void json_string(const char *text)
-{
-	putchar('"');
-	for (; *text; text++) {
-		if (*text == '"' || *text == '\\')
-			putchar('\\');
-		putchar(*text);
-	}
-	putchar('"');
-}
 
 static void json_text(const char *key, const char *text)
 {

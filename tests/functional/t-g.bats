@@ -440,6 +440,49 @@ module_free_of_jobs() { [[ $(</sys/module/dm_backup/refcnt) == 1 ]]; }
 	kill $monitor
 }
 
+@test "G13 dmbackup monitor prints each event once, with its number" {
+	listens() { awk -v pid="$1" '$2 == 15 && $3 == pid { found = 1 } END { exit !found }' /proc/net/netlink; }
+	said() { [[ $(wc -l < "$1") -ge $2 ]]; }
+	make_filter other "$T"
+	filter
+	dmsetup create t --table "0 $SECTORS zero"
+	TARGET=/dev/mapper/t
+	dmbackup monitor --json > /tmp/all &
+	all=$!
+	dmbackup monitor f > /tmp/f &
+	mine=$!
+	wait_for 60 listens $all
+	wait_for 60 listens $mine
+	start j auto_finalize=0
+	wait_state j pending
+	[ "$(job events j)" = 1 ]
+	msg job finalize j
+	finished j
+	[ "$(job events j)" = 2 ]
+	start k speed=1
+	msg job cancel k force
+	finished k 60 cancelled
+	wait_for 60 said /tmp/f 3
+	wait_for 60 said /tmp/all 3
+	# A table event of another filter, and udev events that are none of ours.
+	dmsetup suspend other
+	dmsetup resume other
+	echo change > /sys/block/ram0/uevent
+	sleep 0.5
+	kill $all $mine
+	grep -E '^20[0-9-]+T[0-9:]+[+-][0-9]+ f j pending$' /tmp/f
+	[ "$(cut -d ' ' -f 2- /tmp/f)" = "f j pending
+f j completed
+f k cancelled (cancelled)" ] || { cat /tmp/f; false; }
+	python3 -c '
+import json
+e = [json.loads(line) for line in open("/tmp/all")]
+assert [(x["device"], x["job"], x["event"], x["seq"]) for x in e] == [
+	("f", "j", "pending", 1), ("f", "j", "completed", 2), ("f", "k", "cancelled", 1)], e'
+	refused_by() { run "$@"; [ "$status" = 4 ]; }
+	refused_by dmbackup monitor nothing
+}
+
 @test "G14 the status line is whole with many jobs" {
 	filter
 	for i in $(seq 8); do
