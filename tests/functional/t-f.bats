@@ -278,6 +278,7 @@ spend() {
 	w 0x5 4M 4K &
 	wait_for 60 someone_waits
 	msg job change j cbw_timeout=500
+	wait_for 60 nobody_waits
 	if wait $!; then false; fi # it fails now, and is not done
 	same ref "$S"
 	msg job change j cbw_timeout=0
@@ -287,6 +288,7 @@ spend() {
 	[ "$(job on_cbw_error j)" = break_snapshot ]
 	[ "$(job on_source_error j)" = stop ]
 	[ "$(job on_target_error j)" = ignore ]
+	wait_for 60 nobody_waits
 	wait $! # it goes
 	is 0x5 4M 4K "$S"
 	finished j 60 broken
@@ -306,6 +308,7 @@ spend() {
 	finished j 60 error
 	good
 }
+nobody_waits() { ! someone_waits; }
 more_errors() { [[ $(job errors j) -gt $1 ]]; }
 
 @test "F9 a write that ends long after its job" {
