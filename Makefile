@@ -89,7 +89,7 @@ $(codec:%=build/obj/%.o): shim := -Iuserspace/shim
 
 build/obj/codec.o: dm-backup/metadata.c
 $(utility_objs): build/obj/%.o: userspace/%.c
-$(utility_objs) build/obj/codec.o: dm-backup/metadata.h $(wildcard userspace/*.h userspace/shim/*/*.h)
+$(utility_objs) build/obj/codec.o: dm-backup/metadata.h dm-backup/map.h $(wildcard userspace/*.h userspace/shim/*/*.h)
 	@mkdir -p build/obj
 	$(utility_cc) $(shim) -c -o $@ $(filter %.c,$^)
 

@@ -161,12 +161,7 @@ static void bk_job_note_error(struct bk_job *job, bool write, sector_t sector,
 static void bk_job_event(struct bk_job *job, const char *what,
 			 const char *cause)
 {
-	unsigned int seq;
-
-	spin_lock(&job->lock);
-	seq = ++job->events;
-	spin_unlock(&job->lock);
-	bk_origin_event(job->origin, what, job->id, seq, cause);
+	bk_origin_event(job->origin, what, job->id, &job->events, cause);
 }
 
 /**
@@ -804,7 +799,7 @@ size_t bk_job_show(struct bk_job *job, char *buf, size_t size)
 			(unsigned long long)job->total,
 			(unsigned long long)job->rate.speed,
 			bk_io_status_names[job->io_status], job->user_paused,
-			job->events, job->errors, error,
+			READ_ONCE(job->events), job->errors, error,
 			bk_policy_names[job->params.on_error[0]],
 			bk_policy_names[job->params.on_error[1]],
 			job->params.auto_finalize, job->params.auto_dismiss);

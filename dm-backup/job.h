@@ -135,6 +135,7 @@ struct bk_job_params {
  * @hungry:	copy_work found nothing to start: to be kicked when that changes
  * @prepared:	the driver's prepare has ended; step_work only
  * @told:	its end has been told; step_work only
+ * @events:	number of events; origin->event_lock
  * @lock:	protects what follows
  * @state:	its state
  * @committing:	its transaction makes the cut: it can't be aborted now
@@ -148,7 +149,6 @@ struct bk_job_params {
  * @broken:	its point in time was given up
  * @err:	0, or why it fails: negative errno
  * @cause:	the same in words
- * @events:	number of events
  * @errors:	number of I/O errors
  * @first_write: the first one was the destination's
  * @first_sector: where the first one was
@@ -175,6 +175,7 @@ struct bk_job {
 	bool hungry;
 	bool prepared;
 	bool told;
+	unsigned int events;
 
 	spinlock_t lock;	/* all that follows */
 	enum bk_job_state state;
@@ -189,7 +190,6 @@ struct bk_job {
 	bool broken;
 	int err;
 	char cause[BK_ERROR_LEN];
-	unsigned int events;
 	unsigned int errors;
 	bool first_write;
 	sector_t first_sector;

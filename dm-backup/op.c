@@ -376,6 +376,12 @@ static void bk_pit_be_careful(struct bk_pit *pit, struct bk_op *op)
 	spin_unlock(&pit->lock);
 }
 
+/* As the policy is now: it may have changed since the op was claimed. */
+static bool bk_pit_may_break(struct bk_pit *pit)
+{
+	return READ_ONCE(pit->params.cbw->policy) == BK_BREAK_SNAPSHOT;
+}
+
 /*
  * Reading failed. Of a run not all clusters need be bad: they are needed
  * again, to be copied one by one. The same goes for those of an op that shared
@@ -395,10 +401,10 @@ static void bk_op_read_failed(struct bk_op *op, blk_status_t status)
 	} else if (!bk_pit_is_stopped(pit)) {
 		pit->ops->error(pit, false, bk_op_sector(op), status,
 				op->guest);
-		if (op->guest && op->hold)
-			fail = status;
-		else if (op->guest)
+		if (op->guest && bk_pit_may_break(pit))
 			bk_pit_break(pit, blk_status_to_errno(status));
+		else if (op->guest)
+			fail = status;
 	}
 	bk_op_unclaim(op, fail);
 }
@@ -512,7 +518,7 @@ static bool bk_op_too_late(struct bk_op *op)
 /*
  * The buffer is the only copy of what the guest may have overwritten: it is
  * kept and written again, until it is too late. If no write went (hold), the
- * waiting ones fail and the clusters are needed again.
+ * clusters are needed again; the waiting ones fail, or copy them anew.
  */
 static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
 {
@@ -530,7 +536,7 @@ static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
 		bk_pit_get(pit);
 		kept = !op->hold && bk_op_keep(op);
 		action = pit->ops->error(pit, true, sector, status, guest);
-		if (kept && guest && late)
+		if (kept && guest && late && bk_pit_may_break(pit))
 			bk_pit_break(pit, blk_status_to_errno(status));
 		else if (kept && (guest || action == BK_ACTION_IGNORE))
 			bk_pit_retry_later(pit);
@@ -542,7 +548,7 @@ static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
 		return;
 	WRITE_ONCE(pit->cursor, min(pit->cursor, op->first));
 	bk_op_unstage(op);
-	bk_op_unclaim(op, status);
+	bk_op_unclaim(op, bk_pit_may_break(pit) ? BLK_STS_OK : status);
 	bk_op_finish(op);
 }
 

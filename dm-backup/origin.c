@@ -68,7 +68,8 @@ static void bk_origin_event_work(struct work_struct *work)
  * @origin:	the filter
  * @what:	completed, cancelled, error, broken, ready, pending
  * @job:	the job's id, or empty
- * @seq:	how many events the job has had, this one included
+ * @seq:	NULL, or the job's number of events: becomes one more. Told with the
+ *		event, so that who watches sees if one is lost
  * @cause:	why, in words; may be empty
  *
  * Told from a work item, through the live instance; while there is none, when
@@ -77,20 +78,24 @@ static void bk_origin_event_work(struct work_struct *work)
  * Context: process, may sleep; not on the way of a bio.
  */
 void bk_origin_event(struct bk_origin *origin, const char *what,
-		     const char *job, unsigned int seq, const char *cause)
+		     const char *job, unsigned int *seq, const char *cause)
 {
 	struct bk_event *e = kzalloc(sizeof(*e), GFP_NOIO);
 
 	if (!e) {
+		spin_lock(&origin->event_lock);
+		if (seq)
+			(*seq)++;
+		spin_unlock(&origin->event_lock);
 		DMWARN("%s: event %s of job %s is lost: out of memory",
 		       origin->name, what, job);
 		return;
 	}
 	strscpy(e->what, what, sizeof(e->what));
 	strscpy(e->job, job, sizeof(e->job));
-	e->seq = seq;
 	strscpy(e->cause, cause, sizeof(e->cause));
 	spin_lock(&origin->event_lock);
+	e->seq = seq ? ++*seq : 0;
 	list_add_tail(&e->list, &origin->events);
 	if (!origin->mute)
 		queue_work(origin->wait_wq, &origin->event_work);

@@ -315,7 +315,7 @@ void bk_origin_io_end(struct bk_origin *origin);
 bool bk_origin_io_cancel(struct bk_origin *origin, struct bk_deferred *d);
 
 void bk_origin_event(struct bk_origin *origin, const char *what,
-		     const char *job, unsigned int seq, const char *cause);
+		     const char *job, unsigned int *seq, const char *cause);
 
 __printf(4, 5)
 int bk_origin_refuse(struct bk_origin *origin, const char *token, int err,

@@ -232,11 +232,16 @@ static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 	for (i = 0; i < BK_MD_MAX_BITMAPS; i++) {
 		if (!store->root.entry[i].name[0] || test_bit(i, store->moved))
 			continue;
+		/* Done again it must not touch the half that the disk's root is with. */
+		if (req->resized & BIT_ULL(i))
+			continue;
 		r = bk_store_resize_slot(store, i);
 		if (r == -EIO)
 			return r;
-		if (!r)
+		if (!r) {
+			req->resized |= BIT_ULL(i);
 			continue;
+		}
 		req->lost |= BIT_ULL(i);
 		memset(&store->root.entry[i], 0, sizeof(store->root.entry[i]));
 		drop.slot = i;
@@ -246,6 +251,7 @@ static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 	r = bk_store_write_root(store);
 	if (r)
 		return r;
+	req->resized = 0;
 	for_each_set_bit(i, store->moved, BK_MD_MAX_BITMAPS)
 		memset(&store->root.entry[i], 0, sizeof(store->root.entry[i]));
 	bitmap_zero(store->moved, BK_MD_MAX_BITMAPS);

@@ -18,46 +18,9 @@ static void bk_store_encode_hot(struct bk_store *store, unsigned int block,
 			  buf);
 }
 
-/*
- * Write blocks [@first, @end) of the hot map as @disk_hot has it. @durable is
- * called when the first copies of all of them are. After a failure all blocks
- * are written: only then is it known again which copies are good.
- */
-static int bk_store_write_hot(struct bk_store *store, unsigned int first,
-			      unsigned int end,
-			      void (*durable)(struct bk_store *store))
-{
-	const struct bk_md_root *root = &store->root;
-	unsigned int i, nr, newer = store->hot_newer, copy = !newer;
-	int r = 0;
-
-	if (store->retry) {
-		first = 0;
-		end = root->hot_blocks;
-	}
-	for (; first < end && !r; first += nr) {
-		u64 where[2] = {
-			bk_md_hot_block(root, first, 0),
-			bk_md_hot_block(root, first, 1),
-		};
-
-		nr = min_t(unsigned int, end - first, BK_STORE_BUF);
-		for (i = first; i < first + nr; i++)
-			bk_store_encode_hot(store, i, copy,
-					    bk_store_block(store, i - first));
-		newer = !copy;
-		r = bk_store_write(store, where, nr, &newer, 0,
-				   first + nr == end ? durable : NULL);
-	}
-	/* If only second copies failed they are first the next time. */
-	store->hot_newer = newer;
-	store->retry = r;
-	return r;
-}
-
 /**
  * bk_store_even_out - make the copies of the hot map's blocks the same
- * @store:	the store, loaded after a crash
+ * @store:	the store, loaded after a crash, or after a failed write
  *
  * They may differ then, for each block in its own way; from here on the same
  * copy of all of them is overwritten first.
@@ -80,6 +43,47 @@ int bk_store_even_out(struct bk_store *store)
 		r = bk_store_write(store, where, 1, &newer, 0, NULL);
 		__assign_bit(i, store->second_hot, newer);
 	}
+	return r;
+}
+
+/*
+ * Write blocks [@first, @end) of the hot map as @disk_hot has it. @durable is
+ * called when the first copies of all of them are. After a failure all blocks
+ * are written, each in its own order: copies may differ.
+ */
+static int bk_store_write_hot(struct bk_store *store, unsigned int first,
+			      unsigned int end,
+			      void (*durable)(struct bk_store *store))
+{
+	const struct bk_md_root *root = &store->root;
+	unsigned int i, nr = 0, newer = store->hot_newer, copy = !newer;
+	int r = 0;
+
+	if (store->retry) {
+		r = bk_store_even_out(store);
+		store->retry = r;
+		if (!r && durable)
+			durable(store);
+		return r;
+	}
+	for (; first < end && !r; first += nr) {
+		u64 where[2] = {
+			bk_md_hot_block(root, first, 0),
+			bk_md_hot_block(root, first, 1),
+		};
+
+		nr = min_t(unsigned int, end - first, BK_STORE_BUF);
+		for (i = first; i < first + nr; i++)
+			bk_store_encode_hot(store, i, copy,
+					    bk_store_block(store, i - first));
+		newer = !copy;
+		r = bk_store_write(store, where, nr, &newer, 0,
+				   first + nr == end ? durable : NULL);
+	}
+	for (i = first - nr; r && i < first; i++)
+		__assign_bit(i, store->second_hot, newer);
+	store->hot_newer = newer;
+	store->retry = r;
 	return r;
 }
 

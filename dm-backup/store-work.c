@@ -22,7 +22,7 @@ MODULE_PARM_DESC(save_interval, "Seconds between saving persistent bitmaps");
 /* How long until the next pass. */
 static unsigned long bk_store_pass_time(void)
 {
-	return max(READ_ONCE(bk_save_interval), 1U) * (unsigned long)HZ;
+	return clamp(READ_ONCE(bk_save_interval), 1U, 86400U) * (unsigned long)HZ;
 }
 
 static void bk_store_queue_tick(struct bk_store *store,

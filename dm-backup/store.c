@@ -39,6 +39,9 @@ void bk_store_begin(struct bk_instance *in)
 	if (!store)
 		return;
 	store->hold = in->hold;
+	if (!store->live)
+		store->read_only = !(dm_table_get_mode(in->ti->table) &
+				     BK_MODE_WRITE);
 	if (READ_ONCE(store->failed))	/* to write that down */
 		queue_delayed_work(origin->wait_wq, &store->tick, 0);
 	if (store->live || READ_ONCE(store->failed))
@@ -48,7 +51,6 @@ void bk_store_begin(struct bk_instance *in)
 			     in->trust_crash);
 	if (why)
 		bk_store_give_up(origin, why);
-	store->read_only = !(dm_table_get_mode(in->ti->table) & BK_MODE_WRITE);
 	if (store->read_only)
 		return;
 	store->witness = e.witness;

@@ -52,6 +52,7 @@
  *   filter's device nor the origin has counted a write since, or ever. After a
  *   crash: neither has counted a write ever, what the file system notes when it
  *   is mounted is as it was, and nothing in it is much later than the last lease.
+ *   Without a file system that does: only if the table says after_crash trust.
  *
  * Locks
  *   lock    spinlock, a leaf but for held.lock: requests, slots, @origin,
@@ -130,6 +131,7 @@ enum bk_store_verb {
  * @shift:	PLACE: log2 of sectors per granule
  * @len:	RESIZE: sectors
  * @lost:	RESIZE: set to the slots that have no room any more
+ * @resized:	RESIZE: slots whose pages are written, only the root is to follow
  * @print:	END: of the origin
  * @written:	END: sectors, as in struct bk_md_root
  * @device:	END: the same
@@ -154,6 +156,7 @@ struct bk_store_req {
 	u8 shift;
 	u64 len;
 	u64 lost;
+	u64 resized;
 	u32 print;
 	u64 written[2];
 	u64 device[2];
@@ -199,7 +202,8 @@ struct bk_store_req {
  * @root_newer:	which copy of it is to be kept until the other one is good
  * @lease_newer: the same of the lease
  * @hot_newer:	the same of all blocks of the hot map, but for those
- * @second_hot:	bits of blocks whose second one it was when it was loaded
+ * @second_hot:	bits of blocks whose second one it was when it was loaded, or
+ *		when writing them failed
  * @disk_hot:	regions that are hot on disk
  * @cooling:	regions that are being cooled
  * @old:	regions that were hot at the last pass

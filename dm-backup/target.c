@@ -415,10 +415,13 @@ static void bk_backup_status(struct dm_target *ti, status_type_t type,
 		break;
 	case STATUSTYPE_IMA:
 		DMEMIT_TARGET_NAME_VERSION(ti->type);
-		DMEMIT(",origin=%s,buffer=%zu,cbw_timeout=%u,discard=%s,metadata=%s;",
+		DMEMIT(",origin=%s,buffer=%zu,cbw_timeout=%u,discard=%s",
 		       in->dev->name, in->budget >> SECTOR_SHIFT,
-		       in->cbw_timeout, bk_discard_names[in->discard],
-		       in->origin->store ? in->origin->store->name : "-");
+		       in->cbw_timeout, bk_discard_names[in->discard]);
+		DMEMIT(",metadata=%s,on_metadata_error=%s,after_crash=%s;",
+		       in->origin->store ? in->origin->store->name : "-",
+		       bk_on_metadata_error_names[in->hold],
+		       bk_after_crash_names[in->trust_crash]);
 		break;
 	}
 }
@@ -587,7 +590,7 @@ static void bk_origin_distrust_work(struct work_struct *work)
 	bk_bitmaps_distrust(origin, "the metadata device failed",
 			    BK_STORE_ALL);
 	mutex_unlock(&origin->lock);
-	bk_origin_event(origin, "metadata_failed", "", 0,
+	bk_origin_event(origin, "metadata_failed", "", NULL,
 			"the metadata device failed");
 	DMERR("%s: the metadata device failed: persistent bitmaps are inconsistent",
 	      origin->name);

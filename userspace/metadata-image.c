@@ -350,7 +350,10 @@ static void check_entry(const struct image *image, const struct bk_md_entry *e,
 	if (root->broken)
 		set_state(b, "inconsistent",
 			  "the metadata device failed, or the filter's table was replaced without detach");
-	/* What else speaks against it only the kernel can see, on the origin. */
+	/*
+	 * What else speaks against it only the kernel can see, on the origin,
+	 * and in the table: see metadata_report_check().
+	 */
 	if (!root->clean && !image->lease)
 		set_state(b, "inconsistent",
 			  "the metadata device's lease is damaged");

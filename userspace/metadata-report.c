@@ -211,6 +211,11 @@ int metadata_report_check(const struct image *image,
 			  const struct image_bitmap *all, unsigned int n,
 			  const struct options *o)
 {
+	const struct bk_md_lease *lease = image->lease;
+
+	if (n && !image->root->clean && lease &&
+	    lease->witness.kind == BK_MD_WITNESS_NONE)
+		hint("after a crash nothing tells if the device was written without the filter: bitmaps are believed with --after-crash trust only");
 	if (!o->json)
 		return print_check(image, all, n, o);
 	json_check(image, all, n);

@@ -134,6 +134,7 @@ static int watch_events(struct udev_monitor *m, const struct watch *w)
 			say("events were lost: they came faster than they could be printed");
 		udev_device_unref(d);
 	}
+	say("what happened can't be written");
 	return EX_FAILED;
 }
 
@@ -159,16 +160,18 @@ int cmd_monitor(int argc, char **argv, const struct options *o)
 	int r;
 
 	m = udev ? udev_monitor_new_from_netlink(udev, "kernel") : NULL;
-	r = find_devices(argc, argv, &w);
-	if (!r && (!m || udev_monitor_filter_add_match_subsystem_devtype(m, "block", NULL) < 0 ||
-		   udev_monitor_enable_receiving(m) < 0)) {
+	/* First, so that nothing is missed while the devices are looked for. */
+	if (!m ||
+	    udev_monitor_filter_add_match_subsystem_devtype(m, "block", NULL) < 0 ||
+	    udev_monitor_enable_receiving(m) < 0) {
 		say("the kernel's events can't be received");
 		r = EX_FAILED;
-	}
-	if (!r) {
+	} else {
 		udev_monitor_set_receive_buffer_size(m, BUFFER);
-		r = watch_events(m, &w);
+		r = find_devices(argc, argv, &w);
 	}
+	if (!r)
+		r = watch_events(m, &w);
 	free(w.devs);
 	udev_monitor_unref(m);
 	udev_unref(udev);
