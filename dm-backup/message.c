@@ -194,18 +194,27 @@ static int bk_msg_job_list(struct bk_msg *m)
 	return 1;
 }
 
+/* The job that a message names; the filter's lock is held. */
+static struct bk_job *bk_msg_job(struct bk_msg *m, int *err)
+{
+	struct bk_job *job = bk_job_find(m->origin, m->argv[0]);
+
+	*err = job ? 0 : bk_refuse(m, -ENOENT, "there is no job '%.64s'",
+				   m->argv[0]);
+	return job;
+}
+
 static int bk_msg_job_show(struct bk_msg *m)
 {
 	struct bk_job *job;
-	int r = 1;
+	int r;
 
 	mutex_lock(&m->origin->lock);
-	job = bk_job_find(m->origin, m->argv[0]);
-	if (job)
+	job = bk_msg_job(m, &r);
+	if (job) {
 		bk_job_show(job, m->result, m->maxlen);
-	else
-		r = bk_refuse(m, -ENOENT, "there is no job '%.64s'",
-			      m->argv[0]);
+		r = 1;
+	}
 	mutex_unlock(&m->origin->lock);
 	return r;
 }
@@ -233,13 +242,10 @@ static int bk_msg_job_verb(struct bk_msg *m)
 				 m->argv[1]);
 
 	mutex_lock(&m->origin->lock);
-	job = bk_job_find(m->origin, m->argv[0]);
+	job = bk_msg_job(m, &r);
 	if (job)
 		r = bk_job_verb(job, verb, force, speed, m->error,
 				sizeof(m->error));
-	else
-		r = bk_refuse(m, -ENOENT, "there is no job '%.64s'",
-			      m->argv[0]);
 	mutex_unlock(&m->origin->lock);
 	return r;
 }
@@ -250,13 +256,10 @@ static int bk_msg_job_change(struct bk_msg *m)
 	int r;
 
 	mutex_lock(&m->origin->lock);
-	job = bk_job_find(m->origin, m->argv[0]);
+	job = bk_msg_job(m, &r);
 	if (job)
 		r = bk_job_change(job, m->argc - 1, m->argv + 1, m->error,
 				  sizeof(m->error));
-	else
-		r = bk_refuse(m, -ENOENT, "there is no job '%.64s'",
-			      m->argv[0]);
 	mutex_unlock(&m->origin->lock);
 	return r;
 }
