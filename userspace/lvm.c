@@ -52,3 +52,59 @@ char *lvm_vg(const char *lv)
 {
 	return xasprintf("%.*s", (int)strcspn(lv, "/"), lv);
 }
+
+/* lv_name lv_active */
+static bool read_state(char *line, void *ctx)
+{
+	struct lvm_state *state = ctx;
+	char name[256], active[32];
+	int n = sscanf(line, "%255s %31s", name, active);
+
+	state->there = state->there || n >= 1;
+	state->active = state->active || (n == 2 && !strncmp(active, "active", 6));
+	return true;
+}
+
+int lvm_look(const char *lv, struct lvm_state *state)
+{
+	char *vg = lvm_vg(lv);
+	char *select = xasprintf("lv_name=\"%s\"", lv + strlen(vg) + 1);
+	char *argv[] = {
+		"lvs", "--noheadings", "-o", "lv_name,lv_active", "-S", select,
+		vg, NULL
+	};
+	int r;
+
+	*state = (struct lvm_state){ 0 };
+	r = lvm_run(argv, read_state, state);
+	free(select);
+	free(vg);
+	return r;
+}
+
+int lvm_create(const char *lv, const char *size)
+{
+	char *vg = lvm_vg(lv);
+	char *argv[] = {
+		"lvcreate", "-qq", "-y", "-Wy", "-Zy", "-L", (char *)size, "-n",
+		(char *)lv + strlen(vg) + 1, vg, NULL
+	};
+	int r = lvm_run(argv, NULL, NULL);
+
+	free(vg);
+	return r;
+}
+
+int lvm_activate(const char *lv)
+{
+	char *argv[] = { "lvchange", "-ay", (char *)lv, NULL };
+
+	return lvm_run(argv, NULL, NULL);
+}
+
+int lvm_remove(const char *lv)
+{
+	char *argv[] = { "lvremove", "-qq", "-y", (char *)lv, NULL };
+
+	return lvm_run(argv, NULL, NULL);
+}

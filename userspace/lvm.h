@@ -17,6 +17,19 @@
  */
 int lvm_run(char *const argv[], bool (*fn)(char *line, void *ctx), void *ctx);
 
+/* Is there a volume "vg/lv", and is it active? */
+struct lvm_state {
+	bool there;
+	bool active;
+};
+
+int lvm_look(const char *lv, struct lvm_state *state);
+
+/* Makes a blank one. @size: as lvcreate takes it. */
+int lvm_create(const char *lv, const char *size);
+int lvm_activate(const char *lv);
+int lvm_remove(const char *lv);
+
 /* "vg" of "vg/lv". To be freed. */
 char *lvm_vg(const char *lv);
 

@@ -11,7 +11,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define SUFFIX		"-dmbackup"
 
@@ -20,56 +19,9 @@
 #define SHIFT		7
 #define MIN_SIZE	(4ULL << 20)
 
-struct volume {
-	char *path;		/* "vg/lv-dmbackup" */
-	char *vg;
-	char *name;		/* in @path */
-	bool there;
-	bool active;
-};
-
-/* lv_name lv_active */
-static bool read_volume(char *line, void *ctx)
+static int volume_make(const char *lv, const struct device *d)
 {
-	char name[256], state[32];
-	struct volume *v = ctx;
-	int n;
-
-	n = sscanf(line, "%255s %31s", name, state);
-	if (n >= 1)
-		v->there = true;
-	if (n == 2 && !strncmp(state, "active", 6))
-		v->active = true;
-	return true;
-}
-
-static int volume_look(struct volume *v)
-{
-	char *select = xasprintf("lv_name=\"%s\"", v->name);
-	char *argv[] = {
-		"lvs", "--noheadings", "-o", "lv_name,lv_active", "-S", select,
-		v->vg, NULL
-	};
-	int r = lvm_run(argv, read_volume, v);
-
-	free(select);
-	return r;
-}
-
-static int volume_activate(const struct volume *v)
-{
-	char *argv[] = { "lvchange", "-ay", v->path, NULL };
-
-	return lvm_run(argv, NULL, NULL);
-}
-
-static int volume_make(const struct volume *v, const struct device *d)
-{
-	char size[32];
-	char *argv[] = {
-		"lvcreate", "-qq", "-y", "-Wy", "-Zy", "-L", size, "-n",
-		v->name, v->vg, NULL
-	};
+	char size[32], *vg;
 	uint64_t bytes;
 	int r = metadata_size(d, BITMAPS, SHIFT, &bytes);
 
@@ -78,17 +30,20 @@ static int volume_make(const struct volume *v, const struct device *d)
 	if (bytes < MIN_SIZE)
 		bytes = MIN_SIZE;
 	snprintf(size, sizeof(size), "%lluk", (unsigned long long)bytes / 1024);
-	r = lvm_run(argv, NULL, NULL);
-	if (r)
+	r = lvm_create(lv, size);
+	if (r) {
+		vg = lvm_vg(lv);
 		hint("if %s has no room, give another device: --metadata DEVICE",
-		     v->vg);
+		     vg);
+		free(vg);
+	}
 	return r;
 }
 
 int metadata_lv(const struct device *d, char **lv, bool *fresh)
 {
-	char *of = d->is_dm ? device_lv_name(&d->dm) : NULL;
-	struct volume v = { 0 };
+	char *of = d->is_dm ? device_lv_name(&d->dm) : NULL, *name;
+	struct lvm_state state;
 	int r;
 
 	*lv = NULL;
@@ -98,20 +53,17 @@ int metadata_lv(const struct device *d, char **lv, bool *fresh)
 		hint("give a device: --metadata DEVICE");
 		return EX_REFUSED;
 	}
-	v.path = xasprintf("%s%s", of, SUFFIX);
-	v.vg = lvm_vg(of);
-	v.name = strchr(v.path, '/') + 1;
+	name = xasprintf("%s%s", of, SUFFIX);
 	free(of);
-	r = volume_look(&v);
-	*fresh = !r && !v.there;
+	r = lvm_look(name, &state);
+	*fresh = !r && !state.there;
 	if (*fresh)
-		r = volume_make(&v, d);
-	else if (!r && !v.active)
-		r = volume_activate(&v);
-	free(v.vg);
+		r = volume_make(name, d);
+	else if (!r && !state.active)
+		r = lvm_activate(name);
 	if (r)
-		free(v.path);
+		free(name);
 	else
-		*lv = v.path;
+		*lv = name;
 	return r;
 }
