@@ -105,6 +105,10 @@ build/suspend-loop: tests/functional/suspend-loop.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -o $@ $< -ldevmapper
 
+build/kill-at: tests/functional/kill-at.c
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
+
 build/quick: tests/functional/quick.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
@@ -126,7 +130,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/quick build/replay build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/kill-at build/quick build/replay build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps
