@@ -6,7 +6,7 @@
 #   make check           the tests, in VMs on kernels 6.1 and 6.12   (25 minutes)
 #   make check-wide      crash points, power cuts, broken modules     (10 minutes)
 #   make unit            the parts that are only logic, under sanitizers, without a VM
-#   make fuzz            the on-disk format's reading, with a million bad images
+#   make fuzz            what reads the on-disk format, and documents, with a million bad ones
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
 #   make bench           what it costs, as a table                 (see benchmarks.md)
 #   make lint            checkpatch, sparse, shellcheck
@@ -94,7 +94,7 @@ $(utility_objs) build/obj/codec.o: dm-backup/metadata.h dm-backup/map.h $(wildca
 	$(utility_cc) $(shim) -c -o $@ $(filter %.c,$^)
 
 build/dmbackup: $(utility_objs) build/obj/codec.o
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldevmapper -lsmartcols -lblkid -lmount -ludev
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldevmapper -lsmartcols -lblkid -lmount -ludev -ljson-c
 
 # --- tests ----------------------------------------------------------------------
 build/torture: $(wildcard tests/torture/*.[ch])

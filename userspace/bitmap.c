@@ -7,8 +7,8 @@
 #include "dm.h"
 #include "dmbackup.h"
 #include "filter.h"
-#include "job.h"
 #include "report.h"
+#include "words.h"
 
 #include <errno.h>
 #include <stdio.h>

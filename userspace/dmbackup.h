@@ -78,6 +78,7 @@ struct verb {
 };
 
 /* util.c */
+void say_about(const char *place);
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void hint(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 char *xstrdup(const char *s);

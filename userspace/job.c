@@ -42,16 +42,6 @@ static int find_job(int argc, char **argv, struct device *d, char **id)
 	return r;
 }
 
-/* Ids, sizes and the like become words of a message. */
-bool is_word(const char *what, const char *text)
-{
-	if (*text && !text[strcspn(text, " \t\n\\")])
-		return true;
-	say("%s: '%s' can't be sent to the kernel: it is empty, or has blanks or backslashes",
-	    what, text);
-	return false;
-}
-
 static int verb(int argc, char **argv, const char *name, const char *more)
 {
 	struct device d;

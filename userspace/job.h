@@ -18,7 +18,4 @@
 int job_follow(const struct device *d, const char *id, const char *title,
 	       bool own, const struct options *o, char **last);
 
-/* Can @text be one word of a message? Says why not. */
-bool is_word(const char *what, const char *text);
-
 #endif

@@ -12,16 +12,30 @@
 #include <string.h>
 #include <time.h>
 
-/* An error: "dmbackup: ..." on stderr. */
+static const char *about;
+
+/* What say() says from now on is about this place in a file; NULL: about none. */
+void say_about(const char *place)
+{
+	about = place;
+}
+
+/* An error: "dmbackup: ..." on stderr, one line whatever names there are in it. */
 void say(const char *fmt, ...)
 {
 	va_list args;
+	char *text, *p;
 
-	fprintf(stderr, "dmbackup: ");
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	if (vasprintf(&text, fmt, args) < 0)
+		text = NULL;
 	va_end(args);
-	fputc('\n', stderr);
+	for (p = text; p && *p; p++)
+		if (iscntrl((unsigned char)*p))
+			*p = '?';
+	fprintf(stderr, "dmbackup: %s%s%s\n", about ? about : "",
+		about ? ": " : "", text ? text : fmt);
+	free(text);
 }
 
 /* What to do about it, on a line of its own. */

@@ -4,10 +4,22 @@
  */
 
 #include "words.h"
-#include "job.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+bool is_word(const char *what, const char *text)
+{
+	const char *p;
+
+	for (p = text; *p > ' ' && *p < 0x7f && *p != '\\'; p++)
+		;
+	if (p > text && !*p)
+		return true;
+	say("%s: '%s' can't be sent to the kernel: it is empty, or has blanks, backslashes or what is not ASCII",
+	    what, text);
+	return false;
+}
 
 bool add_word(char **words, const char *option, const char *key,
 	      const char *value)

@@ -12,6 +12,9 @@
 
 #include "dmbackup.h"
 
+/* Can @text be one word of a message? Says why not; @what is what it is. */
+bool is_word(const char *what, const char *text);
+
 /* @value is there; it must be one word. */
 bool add_word(char **words, const char *option, const char *key,
 	      const char *value);
