@@ -143,29 +143,35 @@ int bitmap_remove(const struct device *d, const char *name)
 	return filter_send(d, "bitmap remove", "bitmap remove %s", name);
 }
 
+char *bitmap_add_words(const struct options *o)
+{
+	char *words = xstrdup(""), *next;
+
+	if (!add_sectors(&words, "--granularity", "granularity",
+			 o->granularity)) {
+		free(words);
+		return NULL;
+	}
+	next = xasprintf("%s%s%s%s", words,
+			 o->persistent ? " persistent" : "",
+			 o->disabled ? " disabled" : "",
+			 o->all_dirty ? " all_dirty" : "");
+	free(words);
+	return next;
+}
+
 /* DEVICE NAME */
 int cmd_bitmap_add(int argc, char **argv, const struct options *o)
 {
-	char more[96] = "";
-	uint64_t bytes;
+	char *words = bitmap_add_words(o);
+	int r;
 
 	(void)argc;
-	if (o->granularity) {
-		if (!parse_bytes("--granularity", o->granularity, &bytes))
-			return EX_USAGE_;
-		if (!bytes || bytes % 512) {
-			say("--granularity: %s is no multiple of 512 bytes",
-			    o->granularity);
-			return EX_USAGE_;
-		}
-		snprintf(more, sizeof(more), " granularity=%llu",
-			 (unsigned long long)bytes / 512);
-	}
-	snprintf(more + strlen(more), sizeof(more) - strlen(more), "%s%s%s",
-		 o->persistent ? " persistent" : "",
-		 o->disabled ? " disabled" : "",
-		 o->all_dirty ? " all_dirty" : "");
-	return verb(argv[0], "add", argv[1], more);
+	if (!words)
+		return EX_USAGE_;
+	r = verb(argv[0], "add", argv[1], words);
+	free(words);
+	return r;
 }
 
 int cmd_bitmap_remove(int argc, char **argv, const struct options *o)
@@ -196,8 +202,7 @@ int cmd_bitmap_disable(int argc, char **argv, const struct options *o)
 	return verb(argv[0], "disable", argv[1], "");
 }
 
-/* "NAME" stays; "DEVICE/NAME" becomes "MAJ:MIN/NAME". To be freed. */
-static char *source_word(const char *arg)
+char *bitmap_source_word(const char *arg)
 {
 	const char *slash = strrchr(arg, '/');
 	struct device d;
@@ -220,7 +225,7 @@ int cmd_bitmap_merge(int argc, char **argv, const struct options *o)
 
 	(void)o;
 	for (i = 2; i < argc; i++) {
-		source = source_word(argv[i]);
+		source = bitmap_source_word(argv[i]);
 		if (!source) {
 			free(words);
 			return EX_USAGE_;

@@ -8,6 +8,7 @@
 #define BITMAP_H
 
 #include "device.h"
+#include "dmbackup.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +42,14 @@ bool bitmap_find(const struct bitmap *list, unsigned int n, const char *name,
  */
 int bitmap_add(const struct device *d, const char *name);
 int bitmap_remove(const struct device *d, const char *name);
+
+/*
+ * Words of a message, to be freed; NULL after saying why not. Of "bitmap add":
+ * " granularity=..." and so on. Of a source of "bitmap merge": "NAME" stays,
+ * "DEVICE/NAME" becomes "MAJ:MIN/NAME".
+ */
+char *bitmap_add_words(const struct options *o);
+char *bitmap_source_word(const char *arg);
 
 /*
  * What is dirty, printed as --format says: begin, each range in turn, end. All

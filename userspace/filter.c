@@ -135,7 +135,7 @@ bool filter_is_busy(const struct filter *f)
 /* The sentence for a message that carried @token. To be freed. */
 static char *last_error(const struct device *d, const char *token)
 {
-	char *ask = xasprintf("last_error %s", token);
+	char *ask = xasprintf("last_error token=%s", token);
 	char *answer = NULL, *text;
 
 	if (dm_message(d->dm.name, ask, &answer))
@@ -148,31 +148,89 @@ static char *last_error(const struct device *d, const char *token)
 	return text;
 }
 
-int filter_send(const struct device *d, const char *what, const char *fmt, ...)
+static bool dry_run;
+
+void filter_dry_run(void)
 {
-	char *message, *full, *token, *reason;
+	dry_run = true;
+}
+
+bool filter_is_dry_run(void)
+{
+	return dry_run;
+}
+
+const char *filter_token(void)
+{
+	static char token[32];
 	static unsigned int count;
+
+	snprintf(token, sizeof(token), "%d.%u", getpid(), ++count);
+	return token;
+}
+
+/* As a shell wants it: dmsetup takes a message as one argument, too. */
+static void print_command(const struct device *d, const char *message)
+{
+	printf("dmsetup message %s 0 '", d->dm.name);
+	for (; *message; message++)
+		if (*message == '\'')
+			printf("'\\''");
+		else
+			putchar(*message);
+	printf("'\n");
+}
+
+/* A negative errno; then @why has the sentence, to be freed. */
+static int send_words(const struct device *d, const char *token, char **why,
+		      const char *fmt, va_list args)
+{
+	char *message, *full;
+	int r;
+
+	*why = NULL;
+	if (vasprintf(&message, fmt, args) < 0)
+		message = xstrdup("");
+	if (dry_run) {
+		print_command(d, message);
+		free(message);
+		return 0;
+	}
+	full = xasprintf("%s token=%s", message, token);
+	r = dm_message(d->dm.name, full, NULL);
+	if (r)
+		*why = last_error(d, token);
+	if (r && !*why)
+		*why = xstrdup(strerror(-r));
+	free(message);
+	free(full);
+	return r;
+}
+
+int filter_try(const struct device *d, const char *token, char **why,
+	       const char *fmt, ...)
+{
 	va_list args;
 	int r;
 
 	va_start(args, fmt);
-	if (vasprintf(&message, fmt, args) < 0)
-		message = NULL;
+	r = send_words(d, token, why, fmt, args);
 	va_end(args);
-	if (!message)
-		return EX_FAILED;
-	token = xasprintf("token=%d.%u", getpid(), ++count);
-	full = xasprintf("%s %s", message, token);
-	r = dm_message(d->dm.name, full, NULL);
-	if (r) {
-		reason = last_error(d, token);
-		say("%s: %s: %s", d->arg, what,
-		    reason ? reason : strerror(-r));
-		free(reason);
-	}
-	free(message);
-	free(token);
-	free(full);
+	return r;
+}
+
+int filter_send(const struct device *d, const char *what, const char *fmt, ...)
+{
+	va_list args;
+	char *why;
+	int r;
+
+	va_start(args, fmt);
+	r = send_words(d, filter_token(), &why, fmt, args);
+	va_end(args);
+	if (r)
+		say("%s: %s: %s", d->arg, what, why);
+	free(why);
 	return code_of_errno(r);
 }
 

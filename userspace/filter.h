@@ -47,6 +47,24 @@ bool filter_is_busy(const struct filter *f);
 /* A refusal's sentence is asked for by a token of the message's. */
 int filter_send(const struct device *d, const char *what,
 		const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* A word that no other message of ours carries; until the next one is made. */
+const char *filter_token(void);
+
+/*
+ * The same with a token, says nothing, and returns a negative errno: @why then
+ * gets the sentence, to be freed.
+ */
+int filter_try(const struct device *d, const char *token, char **why,
+	       const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/*
+ * From now on what would be sent is printed, as commands, and taken for done.
+ * What only asks is sent all the same.
+ */
+void filter_dry_run(void);
+bool filter_is_dry_run(void);
+
 char *filter_ask(const struct device *d, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

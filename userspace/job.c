@@ -3,16 +3,14 @@
  * dmbackup job: verbs of jobs.
  */
 
-#include "job.h"
 #include "dmbackup.h"
+#include "follow.h"
 #include "report.h"
 #include "words.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /*------------------------------------------------------------------*/
 
@@ -71,6 +69,12 @@ int cmd_job_resume(int argc, char **argv, const struct options *o)
 int cmd_job_cancel(int argc, char **argv, const struct options *o)
 {
 	return verb(argc, argv, "cancel", o->force ? " force" : "");
+}
+
+int cmd_job_complete(int argc, char **argv, const struct options *o)
+{
+	(void)o;
+	return verb(argc, argv, "complete", "");
 }
 
 int cmd_job_finalize(int argc, char **argv, const struct options *o)
@@ -154,118 +158,20 @@ int cmd_job_show(int argc, char **argv, const struct options *o)
 	return r;
 }
 
-/*------------------------------------------------------------------*/
-/* Following a job to its end */
-
-static volatile sig_atomic_t interrupts;
-
-static void on_interrupt(int sig)
-{
-	(void)sig;
-	interrupts++;
-}
-
-/*
- * What a job's end means. Prints what there is to say, and lets the kernel
- * forget the job.
- */
-static int conclude(const struct device *d, const char *id, const char *answer)
-{
-	char *outcome = show_value(answer, "outcome");
-	char *cause = show_value(answer, "cause");
-	int r = EX_FAILED;
-
-	if (outcome && !strcmp(outcome, "completed"))
-		r = EX_OK;
-	else if (outcome && !strcmp(outcome, "cancelled"))
-		r = EX_CANCELLED;
-	if (r == EX_CANCELLED)
-		say("%s: job %s was cancelled", d->arg, id);
-	else if (r)
-		say("%s: job %s failed: %s", d->arg, id,
-		    cause && *cause ? cause : "for an unknown reason");
-	if (r == EX_FAILED && show_number(answer, "errors"))
-		hint("first error: %s (direction:sector:errno)",
-		     show_value(answer, "first_error"));
-	free(outcome);
-	free(cause);
-	return r;
-}
-
-/*
- * The first Ctrl-C cancels the job, further ones by force: without waiting for
- * the destination.
- */
-static void heed_interrupts(const struct device *d, const char *id,
-			    const char *answer, int *heeded)
-{
-	bool force;
-
-	if (interrupts == *heeded)
-		return;
-	*heeded = interrupts;
-	/* A paused job is cancelled by force only. */
-	force = *heeded > 1 || show_number(answer, "paused");
-	progress_clear();
-	fprintf(stderr, "dmbackup: cancelling job %s%s\n", id,
-		force ? " by force" : " (Ctrl-C again: by force)");
-	filter_send(d, "cancel", "job cancel %s%s", id, force ? " force" : "");
-}
-
-int job_follow(const struct device *d, const char *id, const char *title,
-	       bool own, const struct options *o, char **last)
-{
-	struct sigaction sa = { .sa_handler = on_interrupt }, old_int, old_term;
-	bool bar = o->progress || isatty(2);
-	char *answer = NULL, *state = NULL;
-	uint64_t began = now_ms();
-	int heeded = 0, r;
-
-	sigaction(SIGINT, own ? &sa : NULL, &old_int);
-	sigaction(SIGTERM, own ? &sa : NULL, &old_term);
-	for (;;) {
-		free(answer);
-		free(state);
-		answer = filter_ask(d, "job show %s", id);
-		state = answer ? show_value(answer, "state") : NULL;
-		if (!state || !strcmp(state, "concluded"))
-			break;
-		if (bar)
-			progress_show(title, answer, now_ms() - began);
-		heed_interrupts(d, id, answer, &heeded);
-		usleep(bar ? 200000 : 300000);
-	}
-	sigaction(SIGINT, &old_int, NULL);
-	sigaction(SIGTERM, &old_term, NULL);
-	if (bar && state)
-		progress_end(title, answer, now_ms() - began);
-
-	if (!state) {
-		say("%s: job %s is gone: somebody dismissed it, or removed the filter",
-		    d->arg, id);
-		r = EX_NODEV;
-	} else {
-		r = conclude(d, id, answer);
-		filter_send(d, "dismiss", "job dismiss %s", id);
-	}
-	free(state);
-	if (last)
-		*last = answer;
-	else
-		free(answer);
-	return r;
-}
-
 int cmd_job_wait(int argc, char **argv, const struct options *o)
 {
 	struct device d;
+	struct follow f = { .d = &d };
 	char *id = NULL;
 	int r = find_job(argc, argv, &d, &id);
 
 	if (!r && !is_word("job", id))
 		r = EX_USAGE_;
-	if (!r)
-		r = job_follow(&d, id, id, false, o, NULL);
+	if (!r) {
+		f.id = id;
+		r = follow_jobs(&f, 1, id, o->progress);
+		free(f.last);
+	}
 	free(id);
 	return r;
 }

@@ -266,27 +266,30 @@ static const struct column backup_columns[] = {
 	{ "SPEED", SIZE }, { "LONGEST-HOLD-MS", NUMBER },
 };
 
-int report_backup(const struct device *d, const char *answer, uint64_t ms,
-		  unsigned int longest_ms, const struct options *o)
+int report_backups(const struct result *r, unsigned int n,
+		   const struct options *o)
 {
-	uint64_t bytes = show_number(answer, "done") * 512;
-	char *target = show_value(answer, "target");
-	char *outcome = show_value(answer, "outcome");
 	struct table t;
+	unsigned int i;
 
 	table_begin(&t, "backup", backup_columns,
 		    sizeof(backup_columns) / sizeof(*backup_columns), o);
-	table_row(&t);
-	table_text(&t, 0, d->arg);
-	table_text(&t, 1, o->to ? o->to : target);
-	table_text(&t, 2, outcome);
-	table_number(&t, 3, bytes);
-	table_number(&t, 4, show_number(answer, "guest_copied") * 512);
-	table_number(&t, 5, ms);
-	table_number(&t, 6, ms ? bytes * 1000 / ms : 0);
-	table_number(&t, 7, longest_ms);
-	free(target);
-	free(outcome);
+	for (i = 0; i < n; i++, r++) {
+		uint64_t bytes = show_number(r->answer, "done") * 512;
+		char *outcome = show_value(r->answer, "outcome");
+
+		table_row(&t);
+		table_text(&t, 0, r->device);
+		table_text(&t, 1, r->target);
+		table_text(&t, 2, outcome ? outcome : "unknown");
+		table_number(&t, 3, bytes);
+		table_number(&t, 4,
+			     show_number(r->answer, "guest_copied") * 512);
+		table_number(&t, 5, r->ms);
+		table_number(&t, 6, r->ms ? bytes * 1000 / r->ms : 0);
+		table_number(&t, 7, r->longest_ms);
+		free(outcome);
+	}
 	return table_end(&t);
 }
 
@@ -333,60 +336,54 @@ static uint64_t rate_of(uint64_t done, uint64_t ms)
 	return ms > from.ms ? (done - from.done) * 1000 / (ms - from.ms) : 0;
 }
 
-static char *progress_line(const char *title, const char *answer, uint64_t ms)
+static char *progress_line(const struct progress *p)
 {
-	uint64_t done = show_number(answer, "done") * 512;
-	uint64_t total = show_number(answer, "total") * 512;
-	uint64_t rate = rate_of(done, ms);
-	unsigned int pc = percent(done, total), i;
+	uint64_t rate = rate_of(p->done, now_ms() - p->began);
+	unsigned int pc = percent(p->done, p->total), i;
 	char bar[BAR + 1], a[32], b[32], c[32], eta[32] = "";
-	char *state = show_value(answer, "state"), *line;
+	const char *state = p->state ? p->state : "";
 
 	for (i = 0; i < BAR; i++)
 		bar[i] = i < pc * BAR / 100 ? '#' : '.';
 	bar[BAR] = '\0';
-	if (rate && done < total)
+	if (rate && p->done < p->total)
 		snprintf(eta, sizeof(eta), ", %llu s left",
-			 (unsigned long long)((total - done) / rate + 1));
-	line = xasprintf("%s [%s] %3u%%  %s of %s, %s/s%s%s%s", title, bar, pc,
-			 format_bytes(done, a, sizeof(a)),
-			 format_bytes(total, b, sizeof(b)),
+			 (unsigned long long)((p->total - p->done) / rate + 1));
+	if (!strcmp(state, "running"))
+		state = "";
+	return xasprintf("%s [%s] %3u%%  %s of %s, %s/s%s%s%s", p->title, bar,
+			 pc, format_bytes(p->done, a, sizeof(a)),
+			 format_bytes(p->total, b, sizeof(b)),
 			 format_bytes(rate, c, sizeof(c)), eta,
-			 strcmp(state, "running") ? ", " : "",
-			 strcmp(state, "running") ? state : "");
-	free(state);
-	return line;
+			 *state ? ", " : "", state);
 }
 
 static unsigned int last_shown = 101;	/* percent */
 
-void progress_show(const char *title, const char *answer, uint64_t ms)
+void progress_show(const struct progress *p)
 {
-	unsigned int pc = percent(show_number(answer, "done"),
-				  show_number(answer, "total"));
+	unsigned int pc = percent(p->done, p->total);
 	char *line;
 
 	/* A log is not to be flooded. */
 	if (!isatty(2) && pc / 10 == last_shown / 10)
 		return;
 	last_shown = pc;
-	line = progress_line(title, answer, ms);
+	line = progress_line(p);
 	draw(line);
 	free(line);
 }
 
-void progress_end(const char *title, const char *answer, uint64_t ms)
+void progress_end(const struct progress *p)
 {
 	char *line;
 
 	if (!isatty(2) && last_shown == 100)
 		return;
-	line = progress_line(title, answer, ms);
+	line = progress_line(p);
 	draw(line);
-	if (drawn)
-		fputc('\n', stderr);
-	drawn = false;
 	free(line);
+	progress_clear();
 }
 
 void progress_clear(void)

@@ -21,13 +21,32 @@ int report_bitmap(const struct bitmap *b, const struct options *o);
 /* A row for each key of @answer, a "job show". */
 int report_job(const char *answer, const struct options *o);
 
-/* The result of a backup, as one row. @answer: its last "job show". */
-int report_backup(const struct device *d, const char *answer, uint64_t ms,
-		  unsigned int longest_ms, const struct options *o);
+/* The results of backups, a row for each. */
+struct result {
+	const char *device;
+	const char *target;
+	const char *answer;	/* the last "job show"; NULL: not known */
+	uint64_t ms;
+	unsigned int longest_ms;
+};
 
-/* One line on stderr, drawn over and over. @answer: "job show". */
-void progress_show(const char *title, const char *answer, uint64_t ms);
-void progress_end(const char *title, const char *answer, uint64_t ms);
+int report_backups(const struct result *r, unsigned int n,
+		   const struct options *o);
+
+/*
+ * One line on stderr, drawn over and over; bytes. In a log: one for each ten per
+ * cent.
+ */
+struct progress {
+	const char *title;
+	char *state;
+	uint64_t done;
+	uint64_t total;
+	uint64_t began;		/* now_ms() */
+};
+
+void progress_show(const struct progress *p);
+void progress_end(const struct progress *p);
 void progress_clear(void);
 
 #endif

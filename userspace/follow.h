@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * dmbackup: following jobs to their end.
+ */
+
+#ifndef FOLLOW_H
+#define FOLLOW_H
+
+#include "dmbackup.h"
+#include "filter.h"
+
+struct follow {
+	const struct device *d;
+	const char *id;
+	/* Set when it has ended: */
+	bool ended;
+	uint64_t when;		/* now_ms() */
+	char *last;		/* the last "job show", to be freed; NULL: it is gone */
+	int code;		/* the exit code for its outcome */
+};
+
+/*
+ * From here to the end of following them Ctrl-C and SIGTERM are for the jobs:
+ * the first cancels them, further ones do it by force. To be called before they
+ * are started.
+ */
+void follow_own(void);
+
+/* Has there been one that nobody has heeded yet? */
+bool follow_interrupted(void);
+
+/*
+ * Waits until each job has made its cut. False if one ended without it, or if
+ * there was a Ctrl-C: then it is time to follow them.
+ */
+bool follow_started(const struct follow *f, unsigned int n);
+
+/*
+ * Follows jobs to their end, with one progress bar if @bar or on a terminal, and
+ * dismisses them. Says how they ended, if it is not well. Returns the exit code:
+ * one that failed counts more than one that was cancelled.
+ */
+int follow_jobs(struct follow *f, unsigned int n, const char *title, bool bar);
+
+#endif
