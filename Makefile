@@ -109,9 +109,16 @@ build/kill-at: tests/functional/kill-at.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
 
-build/quick: tests/functional/quick.c
+# As a program, and as a builtin of bash.
+quick_src := $(addprefix tests/functional/quick,.c -dm.c .h)
+build/quick: $(quick_src) tests/functional/quick-main.c
 	@mkdir -p build
-	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $(filter %.c,$^)
+
+build/quick.so: $(quick_src) tests/functional/quick-bash.c
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -I/usr/include/bash -I/usr/include/bash/include \
+		-fPIC -shared -o $@ $(filter %.c,$^)
 
 build/replay: tests/crash/replay.c dm-backup/metadata.c dm-backup/metadata.h
 	@mkdir -p build
@@ -130,7 +137,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/kill-at build/quick build/replay build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/kill-at build/quick build/quick.so build/replay build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps

@@ -8,7 +8,7 @@
 
 bench=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck disable=SC2034 # read by the library
-BATS_TEST_DIRNAME=$bench/../functional
+BATS_TEST_DIRNAME=${bench%/*}/functional
 # shellcheck source-path=SCRIPTDIR source=../functional/lib.bash
 . "$bench/../functional/lib.bash"
 

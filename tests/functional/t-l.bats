@@ -25,7 +25,7 @@ attach_files() {
 }
 origin() { # ORIGIN
 	loop=$(losetup -f --show "/tmp/$1.img")
-	dmsetup create o --table "0 $(blockdev --getsz "$loop") linear $loop 0"
+	dmsetup create o --table "0 $(quick sectors "$loop") linear $loop 0"
 	o=/dev/mapper/o
 }
 no_origin() {

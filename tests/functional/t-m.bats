@@ -20,7 +20,7 @@ limits() {
 # A filter shows what dm-linear would show on the same origin.
 same_limits() { # ORIGIN
 	local len
-	len=$(blockdev --getsz "$1")
+	len=$(sectors_of "$1")
 	dmsetup create l --table "0 $len linear $1 0"
 	limits /dev/mapper/l > /tmp/limits-linear
 	dmsetup remove l
