@@ -132,6 +132,21 @@ geometry() {
 	same ref "$T"
 }
 
+@test "B11 sync=top: what a bitmap says is there is copied, and nothing else; without one, all" {
+	filter
+	msg bitmap add there
+	w 0x21 4M 1M
+	msg backup start j target=$T sync=top allocated=there auto_dismiss=0
+	finished j
+	is 0x21 4M 1M $T
+	is 0xff 0 4M $T
+	is 0xff 5M 11M $T
+	[ "$(job done j)" = 2048 ]
+	msg backup start k target=/dev/ram2 sync=top auto_dismiss=0
+	finished k
+	cmp $S /dev/ram2
+}
+
 @test "B12 the page cache shows what is on the target" {
 	filter
 	cat "$T" > /dev/null # into the page cache

@@ -3,6 +3,23 @@
 # T-C: what is copied is the origin at the cut, whatever is written meanwhile.
 load lib
 
+@test "C1 sync=none: what is overwritten is saved, once, and nothing else" {
+	filter
+	msg backup start j target=$T sync=none auto_dismiss=0
+	wait_state j running
+	w 0x5e 0 512
+	[ "$(job guest_copied j)" = 128 ]
+	w 0x5f 32K 4K
+	[ "$(job guest_copied j)" = 128 ]
+	wait_for 60 cmp -n 65536 /tmp/fill-s $T
+	msg job cancel j
+	finished j 60 cancelled
+	cmp -n 65536 /tmp/fill-s $T
+	is 0xff 64K $((SIZE_MB * 1048576 - 65536)) $T
+	is 0x5e 0 512 $F
+	is 0x5f 32K 4K $F
+}
+
 @test "C2 a write across a cluster's border: both clusters are saved whole" {
 	filter
 	snap ref

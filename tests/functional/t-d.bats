@@ -41,7 +41,7 @@ $((SECTORS - 128)) 128" ]
 	dmsetup status f | grep " 1 b 128 512/$SECTORS recording 0 "
 }
 
-@test "D1 granularities from a sector to 2 GiB, and none else" {
+@test "A12 D1 granularities from a sector to 2 GiB, and none else" {
 	filter
 	for g in 0 3 127 8388608 x ''; do
 		refused 'granularity: ' msg bitmap add b granularity=$g
@@ -288,7 +288,7 @@ cut_start_incremental() {
 	equal
 }
 
-@test "D10 clusters larger than granules: the bitmap is rounded out" {
+@test "B9 B10 D10 clusters larger than granules: the bitmap is rounded out" {
 	filter
 	msg bitmap add b granularity=8
 	dd if="$S" of="$T" bs=1M oflag=direct status=none
@@ -423,7 +423,7 @@ $((SECTORS / 2)) $((SECTORS / 2))" ]
 	[ "$(msg bitmap checksum all)" = "$before" ]
 }
 
-@test "the argument matrix: sync, bitmap, bitmap_mode" {
+@test "A9 the argument matrix: sync, bitmap, bitmap_mode" {
 	filter
 	msg bitmap add good
 	msg bitmap add busy
