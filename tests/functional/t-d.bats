@@ -288,7 +288,24 @@ cut_start_incremental() {
 	equal
 }
 
-@test "B9 B10 D10 clusters larger than granules: the bitmap is rounded out" {
+@test "B9 incrementals with granules of all sizes, beside clusters and the device" {
+	filter
+	msg backup start full target=$T sync=full auto_dismiss=0
+	finished full
+	done_with full
+	for g in 1 8 64 256 2048 $SECTORS; do
+		msg bitmap add b granularity=$g
+		w $((g % 255 + 1)) $((102400 + 512)) 4K
+		w $((g % 255 + 2)) $((12582912 - 512)) 1K
+		incremental j b
+		finished j
+		done_with j
+		equal
+		msg bitmap remove b
+	done
+}
+
+@test "B10 D10 clusters larger than granules: the bitmap is rounded out" {
 	filter
 	msg bitmap add b granularity=8
 	dd if="$S" of="$T" bs=1M oflag=direct status=none

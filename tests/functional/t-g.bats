@@ -11,7 +11,7 @@ slow_target() { # WRITE_MS
 	TARGET=/dev/mapper/t
 }
 
-@test "G1 verbs that a state does not take are refused, by name" {
+@test "G1 G8 verbs that a state does not take are refused, by name" {
 	filter
 	start j speed=1
 	wait_state j running

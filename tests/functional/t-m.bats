@@ -182,7 +182,27 @@ spend() {
 	writers_end
 }
 
-@test "M7 the table can't be replaced but by the twin" {
+# The last thing before a machine sleeps: tasks are frozen, and thawed again. It
+# fails if a task waits for I/O that does not end meanwhile.
+@test "M7 tasks are frozen for a moment while a job runs and writes wait" {
+	[[ -w /sys/power/pm_test ]] || skip "no pm_test"
+	slow t "$T" 0 20
+	filter
+	writers
+	TARGET=/dev/mapper/t cut_start j speed=4194304 on_cbw_error=break_guest_write
+	echo 1 > /sys/module/suspend/parameters/pm_test_delay
+	for i in 1 2 3; do
+		echo freezer > /sys/power/pm_test
+		echo freeze > /sys/power/state
+		echo none > /sys/power/pm_test
+	done
+	go j
+	finished j
+	writers_end
+	same ref $T
+}
+
+@test "the table can't be replaced but by the twin" {
 	filter
 	run dmsetup load f --table "0 $SECTORS linear $S 0"
 	[ "$status" -ne 0 ]
@@ -199,7 +219,7 @@ spend() {
 	is 0x6 1M 64K "$S"
 }
 
-@test "M7 the twin refuses what it can't be" {
+@test "the twin refuses what it can't be" {
 	refused_table 'One argument is required' "0 $SECTORS backup-pass"
 	refused_table 'One argument is required' "0 $SECTORS backup-pass $S 1"
 	refused_table 'sector 0' "0 8 zero
