@@ -7,8 +7,8 @@
  * --seed:	of all that is random; printed at the start
  * --cases:	how many random cases of options
  * --case:	only this one of them, as it was printed when it failed
- * room:	jobstate, rate, options, map, bits or metadata; all if none
- *		is given
+ * room:	jobstate, rate, options, map, bits, metadata or words (of
+ *		transactions); all if none is given
  */
 
 #include "tap.h"
@@ -21,7 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROOMS		6
+#define ROOMS		7
 #define FAILURES_SHOWN	8
 /* A test that runs for so many seconds hangs. */
 #define TEST_SECONDS	300
@@ -36,6 +36,7 @@ static const struct {
 	{ "map", unit_map },
 	{ "bits", unit_bits },
 	{ "metadata", unit_metadata },
+	{ "words", unit_words },
 };
 
 _Thread_local struct shim_trace shim_trace;
@@ -112,7 +113,7 @@ u64 unit_below(struct unit_random *r, u64 limit)
 
 static void usage(void)
 {
-	fputs("Usage: unit [--seed N] [--cases N] [--case N] [jobstate|rate|options|map|bits|metadata]...\n",
+	fputs("Usage: unit [--seed N] [--cases N] [--case N] [jobstate|rate|options|map|bits|metadata|words]...\n",
 	      stderr);
 	exit(2);
 }

@@ -28,6 +28,7 @@ extern const struct unit_test unit_options[];
 extern const struct unit_test unit_map[];
 extern const struct unit_test unit_bits[];
 extern const struct unit_test unit_metadata[];
+extern const struct unit_test unit_words[];
 
 /**
  * struct unit_args - from the command line
