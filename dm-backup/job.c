@@ -4,6 +4,7 @@
  */
 
 #include "job.h"
+#include "group.h"
 #include "module.h"
 #include "trace.h"
 #include "txn.h"
@@ -84,6 +85,17 @@ static void bk_job_queue_copy(struct bk_job *job, u64 delay_ns)
 		mod_delayed_work(job->origin->copy_wq, &job->copy_work,
 				 delay_ns ? nsecs_to_jiffies(delay_ns) + 1 : 0);
 	spin_unlock(&job->lock);
+}
+
+/**
+ * bk_job_start_copy - background copies may start that might not before
+ * @job:	the job
+ *
+ * Context: process; does not sleep.
+ */
+void bk_job_start_copy(struct bk_job *job)
+{
+	bk_job_queue_copy(job, 0);
 }
 
 /**
@@ -259,7 +271,8 @@ static u64 bk_job_delay(struct bk_job *job)
 
 	spin_lock(&job->lock);
 	if ((job->state == BK_JOB_RUNNING || job->state == BK_JOB_READY) &&
-	    !job->user_paused && !job->cancel && !job->err) {
+	    !job->user_paused && !job->cancel && !job->err &&
+	    bk_group_may_copy(job)) {
 		delay = bk_rate_delay(&job->rate, now);
 		if (job->not_before > now)
 			delay = max(delay, job->not_before - now);
@@ -329,6 +342,19 @@ static bool bk_job_must_abort(struct bk_job *job)
 	return READ_ONCE(job->err);
 }
 
+static bool bk_job_is_grouped(struct bk_job *job)
+{
+	return job->group && job->group->grouped;
+}
+
+/* It ends before it is done, and with it those that stand or fall with it. */
+static void bk_job_give_up(struct bk_job *job)
+{
+	bk_job_become(job, BK_JOB_ABORTING);
+	bk_group_failed(job);
+	bk_group_pass(job);
+}
+
 static void bk_job_step_created(struct bk_job *job)
 {
 	bool stop;
@@ -351,7 +377,7 @@ static void bk_job_step_created(struct bk_job *job)
 	stop = !job->committing && (job->cancel || job->err);
 	spin_unlock(&job->lock);
 	if (stop && bk_job_must_abort(job))
-		bk_job_become(job, BK_JOB_ABORTING);
+		bk_job_give_up(job);
 }
 
 static void bk_job_step_running(struct bk_job *job)
@@ -371,7 +397,7 @@ static void bk_job_step_running(struct bk_job *job)
 	if (bk_job_must_abort(job)) {
 		if (job->state == BK_JOB_PAUSED)
 			bk_job_become(job, BK_JOB_RUNNING);
-		bk_job_become(job, BK_JOB_ABORTING);
+		bk_job_give_up(job);
 	} else if (job->state == BK_JOB_PAUSED && !paused) {
 		bk_job_become(job, BK_JOB_RUNNING);
 		bk_job_queue_copy(job, 0);
@@ -383,6 +409,7 @@ static void bk_job_step_running(struct bk_job *job)
 	} else if (job->state == BK_JOB_RUNNING &&
 		   job->type->is_complete(job)) {
 		bk_job_become(job, BK_JOB_WAITING);
+		bk_group_pass(job);
 	}
 }
 
@@ -395,9 +422,11 @@ static void bk_job_step_waiting(struct bk_job *job)
 	if (r == -EINPROGRESS)
 		return;
 	if (bk_job_must_abort(job)) {
-		bk_job_become(job, BK_JOB_ABORTING);
+		bk_job_give_up(job);
 		return;
 	}
+	if (!bk_group_has_settled(job))
+		return;		/* the last one kicks */
 	bk_job_become(job, BK_JOB_PENDING);
 	if (!job->params.auto_finalize)
 		bk_job_event(job, "pending", "");
@@ -421,8 +450,11 @@ static void bk_job_step_pending(struct bk_job *job)
 {
 	bool finalize;
 
+	if (bk_job_is_grouped(job))
+		bk_group_finalize(job, false);
 	spin_lock(&job->lock);
-	if (job->params.auto_finalize && !job->cancel)
+	if (job->params.auto_finalize && !job->cancel &&
+	    !bk_job_is_grouped(job))
 		job->finalize = true;
 	finalize = job->finalize;	/* from here on it can't be cancelled */
 	spin_unlock(&job->lock);
@@ -430,7 +462,7 @@ static void bk_job_step_pending(struct bk_job *job)
 	if (finalize)
 		bk_job_step_release(job);
 	else if (bk_job_must_abort(job))
-		bk_job_become(job, BK_JOB_ABORTING);
+		bk_job_give_up(job);
 }
 
 static void bk_job_step_aborting(struct bk_job *job)
@@ -465,6 +497,7 @@ static void bk_job_step_concluded(struct bk_job *job)
 		return;
 
 	cancel_delayed_work_sync(&job->wake_work);
+	bk_group_leave(job);
 	mutex_lock(&origin->lock);
 	bk_job_become(job, BK_JOB_NULL);
 	list_del_init(&job->list);
@@ -550,6 +583,8 @@ void bk_job_commit_end(struct bk_job *job, bool started)
 	}
 	spin_lock(&job->lock);
 	job->committing = false;
+	if (started)
+		job->silent = false;	/* from now on it ends as jobs do */
 	spin_unlock(&job->lock);
 	bk_job_kick(job);
 	if (started)
@@ -669,6 +704,7 @@ static int bk_job_may_not(struct bk_job *job, enum bk_job_state state,
 int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 		u64 speed, char *error, size_t size)
 {
+	bool all = verb == BK_VERB_FINALIZE && bk_job_is_grouped(job);
 	const char *objection = NULL;
 	enum bk_job_state state;
 	bool may;
@@ -678,9 +714,11 @@ int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 	may = bk_job_may(state, verb);
 	if (may)
 		objection = bk_job_objection(job, verb, force);
-	if (may && !objection)
+	if (may && !objection && !all)
 		bk_job_request(job, verb, force, speed);
 	spin_unlock(&job->lock);
+	if (may && !objection && all && !bk_group_finalize(job, true))
+		objection = "is being cancelled";
 
 	if (!may)
 		return bk_job_may_not(job, state, verb, error, size);
@@ -852,6 +890,7 @@ static void bk_job_release(struct kref *ref)
 
 	if (job->txn)
 		bk_txn_put(job->txn);
+	bk_group_put(job->group);
 	job->type->free(job);
 	bk_origin_put(origin);
 }

@@ -50,6 +50,7 @@
 #define BK_RELEASE_MS	2000
 
 struct bk_cfg;
+struct bk_group;
 struct bk_job;
 struct bk_txn;
 
@@ -126,7 +127,12 @@ struct bk_job_params {
  * @type:	what it does
  * @id:		its name
  * @params:	as given; on_error may change
- * @txn:	what starts it; valid while @state is created
+ * @txn:	what starts it
+ * @group:	NULL, or the jobs that started with it and that it looks at; with
+ *		what follows: group.h
+ * @member:	which one of those it is
+ * @settled:	the group knows that it is done; group->lock
+ * @passed:	it needs no turn any more; group->lock
  * @step_work:	moves it from state to state
  * @wake_work:	kicks it after a while
  * @copy_work:	starts background copies
@@ -166,6 +172,10 @@ struct bk_job {
 	char id[BK_ID_SIZE];
 	struct bk_job_params params;
 	struct bk_txn *txn;
+	struct bk_group *group;
+	unsigned int member;
+	bool settled;
+	bool passed;
 
 	struct work_struct step_work;
 	struct delayed_work wake_work;
@@ -216,6 +226,7 @@ static inline void bk_job_get(struct bk_job *job)
 struct bk_job *bk_job_find(struct bk_origin *origin, const char *id);
 void bk_job_kick(struct bk_job *job);
 void bk_job_kick_copy(struct bk_job *job);
+void bk_job_start_copy(struct bk_job *job);
 void bk_job_wake_in(struct bk_job *job, unsigned int ms);
 
 __printf(3, 4)
