@@ -7,10 +7,13 @@
 #include "bitmap.h"
 #include "cfg.h"
 #include "cow.h"
+#include "group.h"
 #include "module.h"
 #include "op.h"
 #include "options.h"
+#include "stage.h"
 #include "store.h"
+#include "txn.h"
 
 #include <linux/log2.h>
 #include <linux/sizes.h>
@@ -99,6 +102,8 @@ struct bk_backup_params {
  * @bitmap:	its bitmap, claimed, until that has been let go of
  * @allocated:	what sync=top is limited to, or NULL; claimed, so that its bits
  *		are those that are published
+ * @only:	the bits that it is limited to, or NULL; a reference, until there is
+ *		a point in time
  * @commit:	what the metadata device is to do about @bitmap, or NULL
  * @uncopied:	@bitmap's successor has been told what was not copied
  * @settled:	@bitmap has abdicated, or reclaimed
@@ -121,6 +126,7 @@ struct bk_backup {
 	struct bk_pit *pit;
 	struct bk_bitmap *bitmap;
 	struct bk_bitmap *allocated;
+	struct bk_bits *only;
 	struct bk_store_req *commit;
 	bool uncopied;
 	bool settled;
@@ -388,20 +394,6 @@ static int bk_backup_check(struct bk_backup *b)
 	return r;
 }
 
-/* What the point in time is limited to. */
-static struct bk_bits *bk_backup_only(struct bk_backup *b)
-{
-	switch (b->params.sync) {
-	case BK_SYNC_BITMAP:
-	case BK_SYNC_INCREMENTAL:
-		return b->bitmap->bits;
-	case BK_SYNC_TOP:
-		return b->allocated ? b->allocated->bits : NULL;
-	default:
-		return NULL;
-	}
-}
-
 static int bk_backup_make_pit(struct bk_backup *b)
 {
 	struct bk_pit_params params = {
@@ -409,13 +401,15 @@ static int bk_backup_make_pit(struct bk_backup *b)
 		.max_chunk	= max_t(u64, b->params.max_chunk, b->cluster),
 		.zeroes		= &b->zeroes,
 		.cbw		= &b->cbw,
-		.only		= bk_backup_only(b),
+		.only		= b->only,
 	};
 	int err;
 
 	b->pit = bk_pit_create(b->job.origin, b->dest, &params,
 			       &bk_backup_pit_ops, b, b->job.id, &err);
 	if (b->pit) {
+		bk_bits_put(b->only);	/* the point in time has its own */
+		b->only = NULL;
 		bk_job_get(&b->job);	/* dropped by bk_backup_pit_release() */
 		return 0;
 	}
@@ -458,19 +452,13 @@ static void bk_backup_install(struct bk_job *job, struct bk_cfg *cfg)
 	struct bk_backup *b = bk_backup_of(job);
 
 	bk_cfg_add_pit(cfg, b->pit);
-	if (b->bitmap)
-		bk_bitmap_install(job->origin, b->bitmap, cfg);
 }
 
 static void bk_backup_started(struct bk_job *job)
 {
-	struct bk_backup *b = bk_backup_of(job);
-
-	if (!b->bitmap)
-		return;
-	mutex_lock(&job->origin->lock);
-	bk_bitmap_started(b->bitmap);
-	mutex_unlock(&job->origin->lock);
+	/* It would never pass its turn. */
+	if (bk_backup_of(job)->params.sync == BK_SYNC_NONE)
+		bk_group_pass(job);
 }
 
 /*----------------------------------------------------------------*/
@@ -646,6 +634,11 @@ static int bk_backup_end_bitmap(struct bk_backup *b, bool hurry)
 
 	if (!b->bitmap && !b->allocated)
 		return 0;
+	if (b->bitmap && READ_ONCE(b->bitmap->deriving)) {
+		/* What it had is to be known first: that waits for the origin. */
+		bk_job_wake_in(&b->job, BK_RELEASE_TICK_MS);
+		return -EINPROGRESS;
+	}
 	if (b->bitmap && b->job.err &&
 	    b->params.bitmap_mode == BK_MODE_ALWAYS && !b->settled) {
 		r = bk_backup_keep_uncopied(b, hurry);
@@ -784,6 +777,7 @@ static void bk_backup_free(struct bk_job *job)
 {
 	struct bk_backup *b = bk_backup_of(job);
 
+	bk_bits_put(b->only);
 	kfree(b->params.target);
 	kfree(b->params.bitmap);
 	kfree(b->params.tag);
@@ -872,10 +866,10 @@ static const char *bk_backup_objection(const struct bk_backup_params *p)
 }
 
 /* Find the bitmaps that @params name. 0 or a negative errno, @error filled. */
-static int bk_backup_find_bitmaps(struct bk_origin *origin,
+static int bk_backup_find_bitmaps(struct bk_txn_part *part,
 				  const struct bk_backup_params *params,
-				  struct bk_bitmap **bitmap,
-				  struct bk_bitmap **allocated, char *error,
+				  struct bk_stage **bitmap,
+				  struct bk_stage **allocated, char *error,
 				  size_t size)
 {
 	const char *objection = bk_backup_objection(params);
@@ -888,17 +882,49 @@ static int bk_backup_find_bitmaps(struct bk_origin *origin,
 		return -EINVAL;
 	}
 	if (params->bitmap)
-		*bitmap = bk_bitmap_usable(origin, params->bitmap, &err, error,
+		*bitmap = bk_stage_for_job(part, params->bitmap, &err, error,
 					   size);
-	if (!err && params->allocated)
-		*allocated = bk_bitmap_usable(origin, params->allocated, &err,
-					      error, size);
+	if (err || !params->allocated)
+		return err;
+	*allocated = bk_stage_for_job(part, params->allocated, &err, error,
+				      size);
+	/* It has no successor that it could be kept apart by. */
+	if (!err && (*allocated)->content != (*allocated)->bitmap->bits) {
+		scnprintf(error, size,
+			  "bitmap '%.64s': what it holds can't change in the same transaction",
+			  params->allocated);
+		err = -EINVAL;
+	}
 	return err;
+}
+
+/* Its bitmaps are its own from here on. The filter's lock is held. */
+static void bk_backup_take_bitmaps(struct bk_backup *b, struct bk_stage *bitmap,
+				   struct bk_stage *allocated)
+{
+	struct bk_stage *only = NULL;
+
+	if (allocated) {
+		bk_stage_give(allocated, b->job.id);
+		b->allocated = allocated->bitmap;
+		only = allocated;
+	}
+	if (bitmap) {
+		bk_stage_give(bitmap, b->job.id);
+		b->bitmap = bitmap->bitmap;
+	}
+	if (b->params.sync == BK_SYNC_BITMAP ||
+	    b->params.sync == BK_SYNC_INCREMENTAL)
+		only = bitmap;
+	if (only) {
+		b->only = only->content;
+		bk_bits_get(b->only);
+	}
 }
 
 /**
  * bk_backup_create - make a backup job from a message's options
- * @origin:	the filter; its lock is held
+ * @part:	the filter; its lock is held
  * @id:		the job's id, checked
  * @argc:	number of options
  * @argv:	key=value
@@ -909,7 +935,7 @@ static int bk_backup_find_bitmaps(struct bk_origin *origin,
  * Context: process, may sleep, not for I/O.
  * Return: the job, with a reference, or an error pointer.
  */
-struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
+struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 				unsigned int argc, char **argv, bool *freeze,
 				char *error, size_t size)
 {
@@ -918,9 +944,10 @@ struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
 		.bitmap_mode	= BK_MODE_ABSENT,
 		.max_chunk	= BK_CHUNK_DEFAULT,
 		.max_workers	= BK_WORKERS_DEFAULT,
-		.cbw_timeout	= origin->cbw_timeout,
+		.cbw_timeout	= part->origin->cbw_timeout,
 	};
-	struct bk_bitmap *bitmap, *allocated;
+	struct bk_origin *origin = part->origin;
+	struct bk_stage *bitmap, *allocated;
 	struct bk_backup *b;
 	u64 given;
 	int r;
@@ -928,7 +955,7 @@ struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
 	r = bk_options_parse(bk_backup_options, ARRAY_SIZE(bk_backup_options),
 			     &params, argc, argv, &given, error, size);
 	if (!r)
-		r = bk_backup_find_bitmaps(origin, &params, &bitmap, &allocated,
+		r = bk_backup_find_bitmaps(part, &params, &bitmap, &allocated,
 					   error, size);
 	if (r)
 		return ERR_PTR(r);
@@ -953,14 +980,7 @@ struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
 	b->zeroes = params.zeroes;
 	b->cbw.policy = params.policy;
 	b->cbw.timeout = params.cbw_timeout;
-	if (bitmap) {
-		bk_bitmap_claim(bitmap, id);
-		b->bitmap = bitmap;
-	}
-	if (allocated) {
-		bk_bitmap_claim(allocated, id);
-		b->allocated = allocated;
-	}
+	bk_backup_take_bitmaps(b, bitmap, allocated);
 	INIT_WORK(&b->notify, bk_backup_notify);
 	INIT_LIST_HEAD(&b->deferred.list);
 	b->deferred.work = &b->notify;

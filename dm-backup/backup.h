@@ -20,7 +20,9 @@
 
 #include "job.h"
 
-struct bk_job *bk_backup_create(struct bk_origin *origin, const char *id,
+struct bk_txn_part;
+
+struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 				unsigned int argc, char **argv, bool *freeze,
 				char *error, size_t size);
 

@@ -90,19 +90,28 @@ struct bk_bitmap *bk_bitmap_usable(struct bk_origin *origin, const char *name,
 	return bitmap;
 }
 
-static void bk_bitmap_free(struct bk_bitmap *bitmap)
+/**
+ * bk_bitmap_free - free a bitmap that is on no list
+ * @bitmap:	the bitmap
+ *
+ * Context: process, may sleep.
+ */
+void bk_bitmap_free(struct bk_bitmap *bitmap)
 {
-	if (!bitmap)
-		return;
 	bk_bits_put(bitmap->bits);
 	bk_bits_put(bitmap->next);
 	kfree(bitmap);
 }
 
-/*----------------------------------------------------------------*/
-/* Changes */
-
-static int bk_bitmap_check_name(const char *name, char *error, size_t size)
+/**
+ * bk_bitmap_check_name - can a bitmap have this name?
+ * @name:	the name
+ * @error:	filled with a sentence if not
+ * @size:	of @error
+ *
+ * Return: 0 or -EINVAL.
+ */
+int bk_bitmap_check_name(const char *name, char *error, size_t size)
 {
 	size_t i, len = strlen(name);
 	bool ok = len && len < BK_BITMAP_NAME_SIZE;
@@ -119,288 +128,48 @@ static int bk_bitmap_check_name(const char *name, char *error, size_t size)
 				name, BK_BITMAP_NAME_SIZE - 1);
 }
 
-static int bk_bits_refused(const char *name, int err, char *error, size_t size)
+/**
+ * bk_bitmap_create - make a bitmap, on no list
+ * @name:	its name, checked
+ * @bits:	its bits; takes over the reference
+ *
+ * Context: process, may sleep. Return: the bitmap, or NULL.
+ */
+struct bk_bitmap *bk_bitmap_create(const char *name, struct bk_bits *bits)
 {
-	return bk_bitmap_refuse(error, size, err, err == -EFBIG ?
-				"bitmap '%.64s' needs over 1 GiB: choose a larger granularity" :
-				"bitmap '%.64s': out of memory", name);
-}
+	struct bk_bitmap *bitmap = kzalloc(sizeof(*bitmap), GFP_KERNEL);
 
-static int bk_bitmap_make(struct bk_origin *origin, struct bk_bitmap_change *c,
-			  char *error, size_t size)
-{
-	struct bk_bitmap *bitmap;
-	int err;
-
-	err = bk_bitmap_check_name(c->name, error, size);
-	if (err)
-		return err;
-	bitmap = kzalloc(sizeof(*bitmap), GFP_KERNEL);
 	if (!bitmap)
-		return bk_bits_refused(c->name, -ENOMEM, error, size);
-	c->bitmap = bitmap;
-	bitmap->slot = -1;
+		return NULL;
 	INIT_LIST_HEAD(&bitmap->list);
-	strscpy(bitmap->name, c->name, sizeof(bitmap->name));
-	bitmap->recording = !c->disabled;
-	bitmap->bits = bk_bits_alloc(READ_ONCE(origin->len),
-				     ilog2(c->granularity), c->all_dirty, &err);
-	if (!bitmap->bits)
-		return bk_bits_refused(c->name, err, error, size);
-	if (!c->persistent)
-		return 0;
-	bitmap->bits->persistent = true;
-	return bk_store_reserve(origin, bitmap->name, bitmap->bits,
-				bitmap->recording, &bitmap->slot, error, size);
-}
-
-/* New bits like those that the bitmap has. */
-static int bk_bitmap_make_bits(struct bk_origin *origin,
-			       struct bk_bitmap_change *c, char *error,
-			       size_t size)
-{
-	struct bk_bitmap *bitmap;
-	unsigned int shift = 0;
-	bool persistent = false;
-	int err = 0;
-
-	mutex_lock(&origin->lock);
-	bitmap = bk_bitmap_usable(origin, c->name, &err, error, size);
-	if (bitmap) {
-		shift = bitmap->bits->shift;
-		persistent = bitmap->bits->persistent;
-	}
-	mutex_unlock(&origin->lock);
-	if (!bitmap)
-		return err;
-	c->bits = bk_bits_alloc(READ_ONCE(origin->len), shift, false, &err);
-	if (!c->bits)
-		return bk_bits_refused(c->name, err, error, size);
-	c->bits->persistent = persistent;
-	return 0;
-}
-
-/**
- * bk_bitmap_change_prepare - do what may take time
- * @origin:	the filter
- * @c:		the change; verb and name are set, and what ADD takes
- * @error:	filled with a sentence on failure
- * @size:	of @error
- *
- * Context: process, may sleep. Return: 0 or a negative errno; in both cases
- * bk_bitmap_change_clean() is to be called.
- */
-int bk_bitmap_change_prepare(struct bk_origin *origin,
-			     struct bk_bitmap_change *c, char *error,
-			     size_t size)
-{
-	switch (c->verb) {
-	case BK_BITMAP_ADD:
-		return bk_bitmap_make(origin, c, error, size);
-	case BK_BITMAP_CLEAR:
-		return bk_bitmap_make_bits(origin, c, error, size);
-	default:
-		return 0;
-	}
-}
-
-static int bk_bitmap_check_add(struct bk_origin *origin,
-			       struct bk_bitmap_change *c, char *error,
-			       size_t size)
-{
-	struct bk_bitmap *bitmap;
-	unsigned int nr = 0;
-
-	list_for_each_entry(bitmap, &origin->bitmaps, list)
-		nr++;
-	if (nr >= BK_BITMAPS_MAX)
-		return bk_bitmap_refuse(error, size, -ENOSPC,
-					"there are %d bitmaps already", nr);
-	if (bk_bitmap_find(origin, c->name))
-		return bk_bitmap_refuse(error, size, -EEXIST,
-					"bitmap '%.64s' exists already",
-					c->name);
-	if (c->bitmap->bits->len != origin->len)
-		return bk_bitmap_refuse(error, size, -EBUSY,
-					"the length of the device has changed");
-	return 0;
-}
-
-/* An inconsistent bitmap can be removed, a busy one not. */
-static int bk_bitmap_check_remove(struct bk_origin *origin,
-				  struct bk_bitmap_change *c, char *error,
-				  size_t size)
-{
-	int err = 0;
-
-	c->bitmap = bk_bitmap_find(origin, c->name);
-	if (!c->bitmap || c->bitmap->busy[0] ||
-	    bk_store_is_stopped(origin, c->bitmap->slot) ||
-	    bk_store_is_pending(origin, c->bitmap->slot))
-		bk_bitmap_usable(origin, c->name, &err, error, size);
-	return err;
-}
-
-/**
- * bk_bitmap_change_check - may it be done?
- * @origin:	the filter; bk_cut_mutex and its lock are held
- * @c:		the change, prepared
- * @error:	filled with a sentence if not
- * @size:	of @error
- *
- * Return: 0 or a negative errno.
- */
-int bk_bitmap_change_check(struct bk_origin *origin, struct bk_bitmap_change *c,
-			   char *error, size_t size)
-{
-	int err = 0;
-
-	switch (c->verb) {
-	case BK_BITMAP_ADD:
-		return bk_bitmap_check_add(origin, c, error, size);
-	case BK_BITMAP_REMOVE:
-		return bk_bitmap_check_remove(origin, c, error, size);
-	default:
-		c->bitmap = bk_bitmap_usable(origin, c->name, &err, error,
-					     size);
-		if (!c->bitmap)
-			return err;
-	}
-	if (c->verb == BK_BITMAP_CLEAR &&
-	    (c->bits->len != origin->len ||
-	     c->bits->shift != c->bitmap->bits->shift ||
-	     c->bits->persistent != c->bitmap->bits->persistent))
-		return bk_bitmap_refuse(error, size, -EBUSY,
-					"bitmap '%.64s' has changed meanwhile",
-					c->name);
-	return 0;
-}
-
-/**
- * bk_bitmap_change_install - put it into what the cut publishes
- * @origin:	the filter
- * @c:		the change, checked
- * @cfg:	with room for one more
- */
-void bk_bitmap_change_install(struct bk_origin *origin,
-			      struct bk_bitmap_change *c, struct bk_cfg *cfg)
-{
-	struct bk_bitmap *bitmap = c->bitmap;
-
-	bk_store_cover(origin, bitmap->slot, c->bits, true);
-	switch (c->verb) {
-	case BK_BITMAP_ADD:
-		if (bitmap->recording)
-			bk_cfg_add_bits(cfg, bitmap->bits);
-		break;
-	case BK_BITMAP_ENABLE:
-		if (!bitmap->recording)
-			bk_cfg_add_bits(cfg, bitmap->bits);
-		break;
-	case BK_BITMAP_CLEAR:
-		if (bitmap->recording)
-			bk_cfg_swap_bits(cfg, bitmap->bits, c->bits);
-		break;
-	case BK_BITMAP_REMOVE:
-	case BK_BITMAP_DISABLE:
-		bk_cfg_drop_bits(cfg, bitmap->bits);
-		break;
-	}
-}
-
-/**
- * bk_bitmap_change_commit - the cut has been made
- * @origin:	the filter; its lock has been held since the check
- * @c:		the change
- */
-void bk_bitmap_change_commit(struct bk_origin *origin,
-			     struct bk_bitmap_change *c)
-{
-	struct bk_bitmap *bitmap = c->bitmap;
-
-	switch (c->verb) {
-	case BK_BITMAP_ADD:
-		list_add_tail(&bitmap->list, &origin->bitmaps);
-		c->req = bk_store_update(origin, bitmap->slot,
-					 bitmap->recording, true);
-		c->bitmap = NULL;
-		break;
-	case BK_BITMAP_REMOVE:
-		list_del(&bitmap->list);	/* and clean frees it */
-		break;
-	case BK_BITMAP_CLEAR:
-		swap(bitmap->bits, c->bits);
-		c->req = bk_store_rewrite(origin, bitmap->slot, bitmap->bits,
-					  bitmap->tag, false, NULL);
-		c->bitmap = NULL;
-		break;
-	case BK_BITMAP_ENABLE:
-	case BK_BITMAP_DISABLE:
-		bitmap->recording = c->verb == BK_BITMAP_ENABLE;
-		c->req = bk_store_update(origin, bitmap->slot,
-					 bitmap->recording, true);
-		c->bitmap = NULL;
-		break;
-	}
-}
-
-/**
- * bk_bitmap_change_finish - wait until the disk has followed
- * @origin:	the filter
- * @c:		the change, committed
- * @timeout:	in jiffies
- * @error:	filled with a sentence on failure
- * @size:	of @error
- *
- * A disk that takes longer follows later: until then it has more bits set. A
- * bitmap that is to record may be missing there, or without what is written.
- *
- * Context: process, sleeps.
- * Return: 0, or the errno of a metadata device that has failed.
- */
-int bk_bitmap_change_finish(struct bk_origin *origin,
-			    struct bk_bitmap_change *c, unsigned long timeout,
-			    char *error, size_t size)
-{
-	int err = 0;
-
-	if (c->req)
-		err = bk_store_wait(c->req, timeout);
-	/* What has more bits on disk, or records there for longer, is fine. */
-	if (!err || (err == -ETIMEDOUT && c->verb != BK_BITMAP_ADD &&
-		     c->verb != BK_BITMAP_ENABLE))
-		return 0;
-	if (err == -ETIMEDOUT)
-		return bk_bitmap_refuse(error, size, err,
-					"bitmap '%.64s' is changed, but not on the metadata device yet",
-					c->name);
-	return bk_bitmap_refuse(error, size, err,
-				"bitmap '%.64s': the metadata device has failed",
-				c->name);
-}
-
-/**
- * bk_bitmap_change_clean - give back what a change did not use, or replaced
- * @origin:	the filter
- * @c:		the change
- * @committed:	whether the cut was made
- *
- * Context: process, may sleep.
- */
-void bk_bitmap_change_clean(struct bk_origin *origin,
-			    struct bk_bitmap_change *c, bool committed)
-{
-	if (c->bitmap && (c->verb == BK_BITMAP_ADD ||
-			  (c->verb == BK_BITMAP_REMOVE && committed))) {
-		bk_store_drop(origin, c->bitmap->slot);
-		bk_bitmap_free(c->bitmap);
-	}
-	bk_bits_put(c->bits);
-	bk_store_req_put(c->req);
+	strscpy(bitmap->name, name, sizeof(bitmap->name));
+	bitmap->bits = bits;
+	bitmap->hidden = true;
+	bitmap->slot = -1;
+	return bitmap;
 }
 
 /*----------------------------------------------------------------*/
 /* Queries */
+
+/**
+ * bk_bitmap_next - go through the bitmaps that somebody may be told of
+ * @origin:	the filter; its lock is held
+ * @bitmap:	the one before, or NULL for the first
+ *
+ * Return: the next one, or NULL.
+ */
+struct bk_bitmap *bk_bitmap_next(struct bk_origin *origin,
+				 struct bk_bitmap *bitmap)
+{
+	bitmap = bitmap ? list_next_entry(bitmap, list) :
+			  list_first_entry(&origin->bitmaps, struct bk_bitmap,
+					   list);
+	list_for_each_entry_from(bitmap, &origin->bitmaps, list)
+		if (!bitmap->hidden)
+			return bitmap;
+	return NULL;
+}
 
 /* Of which bits is told: those that are the user's. */
 static const char *bk_bitmap_flags(struct bk_bitmap *bitmap, char *buf,
@@ -464,6 +233,7 @@ size_t bk_bitmap_show(struct bk_bitmap *bitmap, char *buf, size_t size)
 void bk_bitmap_claim(struct bk_bitmap *bitmap, const char *job)
 {
 	strscpy(bitmap->busy, job, sizeof(bitmap->busy));
+	bitmap->will_record = bitmap->recording;
 }
 
 /**
@@ -486,31 +256,30 @@ int bk_bitmap_prepare(struct bk_bitmap *bitmap)
 }
 
 /**
- * bk_bitmap_install - in the job's cut the successor takes over
- * @origin:	the filter
- * @bitmap:	the bitmap, prepared
+ * bk_bitmap_install - what is recorded from the cut on
+ * @bitmap:	the bitmap, claimed: its successor, if there is one, takes over
  * @cfg:	what the cut publishes
  */
-void bk_bitmap_install(struct bk_origin *origin, struct bk_bitmap *bitmap,
-		       struct bk_cfg *cfg)
+void bk_bitmap_install(struct bk_bitmap *bitmap, struct bk_cfg *cfg)
 {
-	/* A crash from now on is a reclaim: the disk has both. */
-	bk_store_cover(origin, bitmap->slot, bitmap->next, false);
-	if (bitmap->recording)
-		bk_cfg_swap_bits(cfg, bitmap->bits, bitmap->next);
+	struct bk_bits *now = bitmap->recording ? bitmap->bits : NULL;
+	struct bk_bits *then = NULL;
+
+	if (bitmap->will_record)
+		then = bitmap->next ?: bitmap->bits;
+	if (now == then)
+		return;
+	if (now)
+		bk_cfg_drop_bits(cfg, now);
+	if (then)
+		bk_cfg_add_bits(cfg, then);
 }
 
 /**
- * bk_bitmap_started - the job's cut has been made
- * @bitmap:	the bitmap, installed; the filter's lock is held
+ * bk_bitmap_promote - the successor is the bitmap now
+ * @bitmap:	the bitmap, the cut made; the filter's lock is held
  */
-void bk_bitmap_started(struct bk_bitmap *bitmap)
-{
-	bitmap->started = true;
-}
-
-/* The successor is the bitmap now. */
-static void bk_bitmap_promote(struct bk_bitmap *bitmap)
+void bk_bitmap_promote(struct bk_bitmap *bitmap)
 {
 	bk_bits_put(bitmap->bits);
 	bitmap->bits = bitmap->next;
@@ -574,7 +343,10 @@ void bk_bitmap_release(struct bk_origin *origin, struct bk_bitmap *bitmap)
 	bk_bits_put(bitmap->next);
 	bitmap->next = NULL;
 	bitmap->started = false;
-	bitmap->busy[0] = '\0';
+	bitmap->deriving = false;
+	WRITE_ONCE(bitmap->busy[0], '\0');
+	WRITE_ONCE(origin->bitmaps_freed, origin->bitmaps_freed + 1);
+	wake_up_all(&origin->jobs_wait);
 }
 
 /**

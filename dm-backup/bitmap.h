@@ -14,11 +14,10 @@
  *   claim          the bitmap is busy: all verbs that change it, and another
  *                  job, are refused
  *   prepare        a successor, without bits set, is made
- *   install        in the job's cut the successor takes the place of the bits:
+ *   install        in the cut (stage-cut.c) the successor takes the place of the bits:
  *                  those stay as they were at the cut (what was written by then
  *                  and was in flight sets its bits in both), new writes go to
  *                  the successor
- *   started        the cut has been made
  *   then either    abdicate: the successor is the bitmap now
  *   or             reclaim: the successor gets what the bits had, and is the
  *                  bitmap now
@@ -27,14 +26,8 @@
  *   release        the bitmap is not busy any more; without one of those two
  *                  it is as it was before
  *
- * Changes (add, remove, clear, enable, disable) are cuts, made by txn.c:
- *   prepare   what may take time or memory; no lock is held
- *   check     may it be done? under bk_cut_mutex and origin->lock; from here on
- *             nothing else changes the filter's bitmaps
- *   install   put it into the cfg that is to be published
- *   commit    the cut has been made: names follow
- *   finish    the disk follows, if it is persistent
- *   clean     always, at last: gives back what is not used
+ * Changes (add, remove, clear, enable, disable, merge) are made by transactions:
+ * stage.h.
  *
  * Persistent bitmaps have a slot of the store (store.h), which is told what the
  * disk must cover before it is published (install), and what it may forget after
@@ -68,8 +61,12 @@
  * @bits:	the bits; while a job uses it, as they were at the job's cut
  * @next:	the successor, while a job uses it
  * @recording:	writes are recorded
+ * @will_record: while it is claimed: whether they are from the next cut on
+ * @hidden:	it is being added: nobody is told of it
  * @started:	the job's cut has been made: writes go to @next
- * @busy:	id of the job that uses it, or empty
+ * @deriving:	and what @bits are to hold has not been merged yet
+ * @busy:	id of the job that uses it, or BK_BITMAP_IN_TXN and the like, or
+ *		empty. Read without the lock by who waits for that
  * @tag:	what the job was told that last took its bits, or empty: a note
  *		of its user's about where they went
  * @why:	why it is inconsistent, or empty
@@ -81,71 +78,35 @@ struct bk_bitmap {
 	struct bk_bits *bits;
 	struct bk_bits *next;
 	bool recording;
+	bool will_record;
+	bool hidden;
 	bool started;
+	bool deriving;
 	char busy[BK_BITMAP_NAME_SIZE];
 	char tag[BK_BITMAP_NAME_SIZE];
 	char why[BK_ERROR_LEN];
 	int slot;
 };
 
-enum bk_bitmap_verb {
-	BK_BITMAP_ADD,
-	BK_BITMAP_REMOVE,
-	BK_BITMAP_CLEAR,
-	BK_BITMAP_ENABLE,
-	BK_BITMAP_DISABLE,
-};
+/* Instead of a job's id: a transaction has it. */
+#define BK_BITMAP_IN_TXN	"transaction"
 
-/**
- * struct bk_bitmap_change - a change of one bitmap
- * @verb:	what
- * @name:	of which
- * @granularity: ADD: sectors
- * @disabled:	ADD: does not record
- * @all_dirty:	ADD: with all bits set
- * @persistent:	ADD: it is on the metadata device, too
- * @req:	what the disk is to do, or NULL
- * @bitmap:	ADD: the new one; else the one that is meant, once checked
- * @bits:	CLEAR: those that take the place
- */
-struct bk_bitmap_change {
-	enum bk_bitmap_verb verb;
-	const char *name;
-	unsigned int granularity;
-	bool disabled;
-	bool all_dirty;
-	bool persistent;
-	struct bk_bitmap *bitmap;
-	struct bk_bits *bits;
-	struct bk_store_req *req;
-};
-
-int bk_bitmap_change_prepare(struct bk_origin *origin,
-			     struct bk_bitmap_change *c, char *error,
-			     size_t size);
-int bk_bitmap_change_check(struct bk_origin *origin, struct bk_bitmap_change *c,
-			   char *error, size_t size);
-void bk_bitmap_change_install(struct bk_origin *origin,
-			      struct bk_bitmap_change *c, struct bk_cfg *cfg);
-void bk_bitmap_change_commit(struct bk_origin *origin,
-			     struct bk_bitmap_change *c);
-int bk_bitmap_change_finish(struct bk_origin *origin,
-			    struct bk_bitmap_change *c, unsigned long timeout,
-			    char *error, size_t size);
-void bk_bitmap_change_clean(struct bk_origin *origin,
-			    struct bk_bitmap_change *c, bool committed);
+int bk_bitmap_check_name(const char *name, char *error, size_t size);
+struct bk_bitmap *bk_bitmap_create(const char *name, struct bk_bits *bits);
+void bk_bitmap_free(struct bk_bitmap *bitmap);
 
 struct bk_bitmap *bk_bitmap_find(struct bk_origin *origin, const char *name);
 struct bk_bitmap *bk_bitmap_usable(struct bk_origin *origin, const char *name,
 				   int *err, char *error, size_t size);
 size_t bk_bitmap_status(struct bk_bitmap *bitmap, char *buf, size_t size);
+struct bk_bitmap *bk_bitmap_next(struct bk_origin *origin,
+				 struct bk_bitmap *bitmap);
 size_t bk_bitmap_show(struct bk_bitmap *bitmap, char *buf, size_t size);
 
 void bk_bitmap_claim(struct bk_bitmap *bitmap, const char *job);
 int bk_bitmap_prepare(struct bk_bitmap *bitmap);
-void bk_bitmap_install(struct bk_origin *origin, struct bk_bitmap *bitmap,
-		       struct bk_cfg *cfg);
-void bk_bitmap_started(struct bk_bitmap *bitmap);
+void bk_bitmap_install(struct bk_bitmap *bitmap, struct bk_cfg *cfg);
+void bk_bitmap_promote(struct bk_bitmap *bitmap);
 struct bk_store_req *bk_bitmap_abdicate(struct bk_origin *origin,
 					struct bk_bitmap *bitmap,
 					const char *tag,

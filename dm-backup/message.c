@@ -3,14 +3,11 @@
  * Messages. The contract is in message.h.
  */
 
-#include "message.h"
-#include "backup.h"
+#include "message-int.h"
 #include "bitmap.h"
 #include "compat.h"
-#include "io.h"
 #include "job.h"
 #include "module.h"
-#include "options.h"
 #include "store.h"
 #include "txn.h"
 
@@ -20,57 +17,15 @@
 /* Of an answer; dm sends a message again whose answer did not fit. */
 #define BK_RANGES_SIZE	12000
 
-/* How long a refused start waits for the job to be gone. */
-#define BK_GONE_MS	BK_PREPARE_MS
-
 /**
- * struct bk_msg - a message being handled
- * @origin:	the filter
- * @read_only:	its table is
- * @verb:	which entry of the table it is
- * @token:	it carried, or NULL
- * @argc:	words after the verb
- * @argv:	the same
- * @result:	for the answer
- * @maxlen:	of @result
- * @error:	why it is refused
+ * bk_refuse - say why a message is refused
+ * @m:		the message
+ * @err:	negative errno
+ * @fmt:	a sentence
+ *
+ * Return: @err.
  */
-struct bk_msg {
-	struct bk_origin *origin;
-	bool read_only;
-	const struct bk_verb *verb;
-	const char *token;
-	unsigned int argc;
-	char **argv;
-	char *result;
-	unsigned int maxlen;
-	char error[BK_ERROR_LEN];
-};
-
-/**
- * struct bk_verb - an entry of the table
- * @object:	first word
- * @name:	second word, or NULL
- * @min:	fewest words after those
- * @max:	most
- * @usage:	of those words
- * @fn:		does it: 0, 1 (answered) or a negative errno, error filled
- * @job:	for verbs of jobs
- * @bitmap:	for changes of bitmaps
- */
-struct bk_verb {
-	const char *object;
-	const char *name;
-	unsigned int min;
-	unsigned int max;
-	const char *usage;
-	int (*fn)(struct bk_msg *m);
-	enum bk_job_verb job;
-	enum bk_bitmap_verb bitmap;
-};
-
-__printf(3, 4)
-static int bk_refuse(struct bk_msg *m, int err, const char *fmt, ...)
+int bk_refuse(struct bk_msg *m, int err, const char *fmt, ...)
 {
 	va_list args;
 
@@ -86,92 +41,6 @@ static void bk_make_printable(char *s)
 	for (; *s; s++)
 		if (!isprint(*s))
 			*s = '?';
-}
-
-/*----------------------------------------------------------------*/
-/* backup start */
-
-/*
- * A job's start that fails while somebody waits for the answer is a refusal:
- * the job leaves no trace. Waits for that.
- */
-static int bk_start_refused(struct bk_msg *m, struct bk_job *job)
-{
-	wait_event_killable_timeout(m->origin->jobs_wait,
-				    READ_ONCE(job->state) == BK_JOB_NULL,
-				    msecs_to_jiffies(BK_GONE_MS));
-	return bk_refuse(m, job->err ?: -ECANCELED, "%s", job->cause);
-}
-
-static int bk_start_wait(struct bk_msg *m, struct bk_job *job,
-			 struct bk_txn *txn)
-{
-	unsigned long wait = msecs_to_jiffies(BK_PREPARE_MS);
-	long left;
-
-	left = wait_for_completion_killable_timeout(&txn->prepared, wait);
-	if (left > 0 && txn->err)
-		return bk_start_refused(m, job);
-	/* It goes on without anybody waiting for its start. */
-	if (left <= 0 && !bk_job_unsilence(job))
-		return bk_start_refused(m, job);
-	return 0;
-}
-
-/*
- * Make the job and put it on the list, where other messages find it: it is in
- * its transaction by then.
- */
-static struct bk_job *bk_start_job(struct bk_msg *m, struct bk_txn *txn)
-{
-	struct bk_origin *origin = m->origin;
-	const char *id = m->argv[0];
-	struct bk_job *job;
-	int r;
-
-	r = bk_option_check_id(id, m->error, sizeof(m->error));
-	if (r)
-		return ERR_PTR(r);
-	mutex_lock(&origin->lock);
-	if (bk_job_find(origin, id)) {
-		bk_refuse(m, 0, "job '%.64s' exists already", id);
-		job = ERR_PTR(-EEXIST);
-	} else {
-		job = bk_backup_create(origin, id, m->argc - 1, m->argv + 1,
-				       &txn->freeze, m->error,
-				       sizeof(m->error));
-	}
-	if (!IS_ERR(job)) {
-		if (list_empty(&origin->jobs))
-			bk_io_forget_longest(origin);
-		job->silent = true;
-		bk_txn_add(txn, job);
-		bk_job_get(job);
-		list_add_tail(&job->list, &origin->jobs);
-	}
-	mutex_unlock(&origin->lock);
-	return job;
-}
-
-static int bk_msg_backup_start(struct bk_msg *m)
-{
-	struct bk_txn *txn;
-	struct bk_job *job;
-	int r;
-
-	txn = bk_txn_create(1);
-	if (!txn)
-		return bk_refuse(m, -ENOMEM, "out of memory");
-	job = bk_start_job(m, txn);
-	if (IS_ERR(job)) {
-		bk_txn_put(txn);
-		return PTR_ERR(job);
-	}
-	bk_job_kick(job);
-	r = bk_start_wait(m, job, txn);
-	bk_txn_put(txn);
-	bk_job_put(job);
-	return r;
 }
 
 /*----------------------------------------------------------------*/
@@ -267,48 +136,6 @@ static int bk_msg_job_change(struct bk_msg *m)
 /*----------------------------------------------------------------*/
 /* bitmap ... */
 
-struct bk_bitmap_params {
-	u64 granularity;
-	u64 disabled;
-	u64 all_dirty;
-	u64 persistent;
-};
-
-static const struct bk_option bk_bitmap_options[] = {
-	{ "granularity", BK_OPT_POWER2,
-	  offsetof(struct bk_bitmap_params, granularity),
-	  .min = BK_GRANULARITY_MIN, .max = BK_GRANULARITY_MAX },
-	{ "disabled", BK_OPT_FLAG, offsetof(struct bk_bitmap_params, disabled) },
-	{ "all_dirty", BK_OPT_FLAG,
-	  offsetof(struct bk_bitmap_params, all_dirty) },
-	{ "persistent", BK_OPT_FLAG,
-	  offsetof(struct bk_bitmap_params, persistent) },
-};
-
-static int bk_msg_bitmap_change(struct bk_msg *m)
-{
-	struct bk_bitmap_params p = { .granularity = BK_GRANULARITY_DEFAULT };
-	struct bk_bitmap_change c = {
-		.verb	= m->verb->bitmap,
-		.name	= m->argv[0],
-	};
-	u64 given;
-	int r;
-
-	if (m->read_only)
-		return bk_refuse(m, -EROFS, "the filter is read-only");
-	r = bk_options_parse(bk_bitmap_options, ARRAY_SIZE(bk_bitmap_options),
-			     &p, m->argc - 1, m->argv + 1, &given, m->error,
-			     sizeof(m->error));
-	if (r)
-		return r;
-	c.granularity = p.granularity;
-	c.disabled = p.disabled;
-	c.all_dirty = p.all_dirty;
-	c.persistent = p.persistent;
-	return bk_txn_change(m->origin, &c, m->error, sizeof(m->error));
-}
-
 static int bk_msg_bitmap_list(struct bk_msg *m)
 {
 	struct bk_bitmap *bitmap;
@@ -316,45 +143,14 @@ static int bk_msg_bitmap_list(struct bk_msg *m)
 
 	m->result[0] = '\0';
 	mutex_lock(&m->origin->lock);
-	list_for_each_entry(bitmap, &m->origin->bitmaps, list) {
+	for (bitmap = bk_bitmap_next(m->origin, NULL); bitmap;
+	     bitmap = bk_bitmap_next(m->origin, bitmap)) {
 		if (len)
 			len += scnprintf(m->result + len, m->maxlen - len, "\n");
 		len += bk_bitmap_show(bitmap, m->result + len, m->maxlen - len);
 	}
 	mutex_unlock(&m->origin->lock);
 	return 1;
-}
-
-/*
- * The bits of a bitmap, with a reference: looking through them takes a while.
- * "MAJ:MIN/NAME" is one of another filter.
- */
-static struct bk_bits *bk_msg_bits(struct bk_msg *m, const char *name, int *err)
-{
-	const char *slash = strchr(name, '/');
-	struct bk_origin *origin = m->origin;
-	struct bk_bitmap *bitmap = NULL;
-	struct bk_bits *bits = NULL;
-
-	*err = 0;
-	mutex_lock(&bk_cut_mutex);	/* it stays in the registry */
-	if (slash)
-		origin = bk_origin_find(name, slash - name);
-	if (origin) {
-		mutex_lock(&origin->lock);
-		bitmap = bk_bitmap_usable(origin, slash ? slash + 1 : name, err,
-					  m->error, sizeof(m->error));
-		if (bitmap) {
-			bits = bitmap->bits;
-			bk_bits_get(bits);
-		}
-		mutex_unlock(&origin->lock);
-	} else {
-		*err = bk_refuse(m, -ENODEV, "there is no backup filter %.*s",
-				 (int)min_t(size_t, slash - name, 32), name);
-	}
-	mutex_unlock(&bk_cut_mutex);
-	return bits;
 }
 
 /* What is set in one that is in use or inconsistent may be looked at, too. */
@@ -365,7 +161,7 @@ static struct bk_bits *bk_msg_any_bits(struct bk_msg *m, const char *name)
 
 	mutex_lock(&m->origin->lock);
 	bitmap = bk_bitmap_find(m->origin, name);
-	if (bitmap) {
+	if (bitmap && !bitmap->hidden) {
 		bits = bitmap->bits;
 		bk_bits_get(bits);
 	}
@@ -380,49 +176,6 @@ static void bk_msg_not_saved(struct bk_msg *m, const char *name, int err)
 {
 	bk_refuse(m, err, "bitmap '%.64s': the metadata device %s", name,
 		  err == -ETIMEDOUT ? "is slow" : "has failed");
-}
-
-/* Sources first: what can be refused is refused before anything changes. */
-static int bk_msg_bitmap_merge(struct bk_msg *m)
-{
-	unsigned int i, n = 0, nr = m->argc - 1;
-	struct bk_bitmap *dst;
-	struct bk_bits **src;
-	int err = 0;
-
-	src = kcalloc(nr, sizeof(*src), GFP_NOIO);
-	if (!src)
-		return bk_refuse(m, -ENOMEM, "out of memory");
-	for (n = 0; n < nr && !err; n++)
-		src[n] = bk_msg_bits(m, m->argv[n + 1], &err);
-
-	mutex_lock(&m->origin->lock);
-	dst = err ? NULL : bk_bitmap_usable(m->origin, m->argv[0], &err,
-					    m->error, sizeof(m->error));
-	for (i = 0; i < nr && dst && !err; i++)
-		if (src[i]->len != dst->bits->len)
-			err = bk_refuse(m, -EINVAL,
-					"bitmap '%.64s' is of a device of another length",
-					m->argv[i + 1]);
-	if (!err)
-		bk_bitmap_claim(dst, "merge");
-	mutex_unlock(&m->origin->lock);
-
-	/* This may take a while, and others want the lock. */
-	for (i = 0; i < nr && !err; i++)
-		bk_bits_or(dst->bits, src[i]);
-	if (!err) {
-		err = bk_bitmap_added(m->origin, dst);
-		if (err)
-			bk_msg_not_saved(m, dst->name, err);
-		mutex_lock(&m->origin->lock);
-		bk_bitmap_release(m->origin, dst);
-		mutex_unlock(&m->origin->lock);
-	}
-	for (i = 0; i < n; i++)
-		bk_bits_put(src[i]);
-	kfree(src);
-	return err;
 }
 
 /* "<from> <next>", then "<start> <length>" a line; next == the end: all told. */
@@ -578,20 +331,20 @@ static int bk_msg_last_error(struct bk_msg *m)
 static const struct bk_verb bk_verbs[] = {
 	{ "backup", "start", 3, 64,
 	  "<id> target=<device> sync=<mode> [<option>=<value>...]",
-	  bk_msg_backup_start },
+	  bk_msg_action, .action = &bk_action_backup_start },
 	{ "bitmap", "add", 1, 5,
 	  "<name> [granularity=<sectors>] [disabled] [all_dirty] [persistent]",
-	  bk_msg_bitmap_change, .bitmap = BK_BITMAP_ADD },
-	{ "bitmap", "remove", 1, 1, "<name>", bk_msg_bitmap_change,
-	  .bitmap = BK_BITMAP_REMOVE },
-	{ "bitmap", "clear", 1, 1, "<name>", bk_msg_bitmap_change,
-	  .bitmap = BK_BITMAP_CLEAR },
-	{ "bitmap", "enable", 1, 1, "<name>", bk_msg_bitmap_change,
-	  .bitmap = BK_BITMAP_ENABLE },
-	{ "bitmap", "disable", 1, 1, "<name>", bk_msg_bitmap_change,
-	  .bitmap = BK_BITMAP_DISABLE },
+	  bk_msg_action, .action = &bk_action_bitmap_add },
+	{ "bitmap", "remove", 1, 1, "<name>", bk_msg_action,
+	  .action = &bk_action_bitmap_remove },
+	{ "bitmap", "clear", 1, 1, "<name>", bk_msg_action,
+	  .action = &bk_action_bitmap_clear },
+	{ "bitmap", "enable", 1, 1, "<name>", bk_msg_action,
+	  .action = &bk_action_bitmap_enable },
+	{ "bitmap", "disable", 1, 1, "<name>", bk_msg_action,
+	  .action = &bk_action_bitmap_disable },
 	{ "bitmap", "merge", 2, 64, "<name> [<filter>/]<source>...",
-	  bk_msg_bitmap_merge },
+	  bk_msg_action, .action = &bk_action_bitmap_merge },
 	{ "bitmap", "list", 0, 0, "", bk_msg_bitmap_list },
 	{ "bitmap", "ranges", 1, 2, "<name> [<from>]", bk_msg_bitmap_ranges },
 	{ "bitmap", "checksum", 1, 1, "<name>", bk_msg_bitmap_checksum },
@@ -612,6 +365,15 @@ static const struct bk_verb bk_verbs[] = {
 	{ "job", "finalize", 1, 1, "<id>", bk_msg_job_verb,
 	  BK_VERB_FINALIZE },
 	{ "job", "dismiss", 1, 1, "<id>", bk_msg_job_verb, BK_VERB_DISMISS },
+	{ "transaction", "commit", 1, 1, "<token>",
+	  bk_msg_transaction_commit },
+	{ "transaction", "abort", 1, 1, "<token>", bk_msg_transaction_abort },
+	{ "transaction", "show", 1, 1, "<token>", bk_msg_transaction_show },
+	{ "transaction", NULL, 1, 65536,
+	  "[prepare] [completion_mode=<mode>] [freeze=0|1] [sequential] <#actions> {<filter> <#words> <word>...}...",
+	  bk_msg_transaction },
+	{ "abort", NULL, 0, 0, "", bk_msg_action,
+	  .action = &bk_action_abort },
 	{ "detach", NULL, 0, 0, "", bk_msg_detach },
 	{ "metadata", "save", 0, 0, "", bk_msg_metadata_save },
 	{ "last_error", NULL, 0, 0, "[token=<word>]", bk_msg_last_error },
@@ -654,29 +416,46 @@ static const struct bk_verb *bk_verb_find(unsigned int argc, char **argv)
 	return NULL;
 }
 
+/**
+ * bk_verb_take - which verb is it, and are there as many words as it takes?
+ * @argc:	number of words; becomes that of those behind the verb
+ * @argv:	the words; the same
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * Return: the verb, or NULL.
+ */
+const struct bk_verb *bk_verb_take(unsigned int *argc, char ***argv,
+				   char *error, size_t size)
+{
+	const struct bk_verb *v = *argc ? bk_verb_find(*argc, *argv) : NULL;
+	unsigned int words;
+
+	if (!v) {
+		scnprintf(error, size, "unknown message '%.32s%s%.32s'",
+			  *argc ? (*argv)[0] : "", *argc > 1 ? " " : "",
+			  *argc > 1 ? (*argv)[1] : "");
+		return NULL;
+	}
+	words = v->name ? 2 : 1;
+	*argc -= words;
+	*argv += words;
+	if (*argc >= v->min && *argc <= v->max)
+		return v;
+	scnprintf(error, size, "usage: %s%s%s %s", v->object,
+		  v->name ? " " : "", v->name ?: "", v->usage);
+	return NULL;
+}
+
 static int bk_msg_dispatch(struct bk_msg *m)
 {
-	const struct bk_verb *v;
-	unsigned int words;
 	int r;
 
 	r = bk_msg_take_token(m);
 	if (r)
 		return r;
-	v = m->argc ? bk_verb_find(m->argc, m->argv) : NULL;
-	if (!v)
-		return bk_refuse(m, -EINVAL, "unknown message '%.32s%s%.32s'",
-				 m->argc ? m->argv[0] : "",
-				 m->argc > 1 ? " " : "",
-				 m->argc > 1 ? m->argv[1] : "");
-	words = v->name ? 2 : 1;
-	m->verb = v;
-	m->argc -= words;
-	m->argv += words;
-	if (m->argc < v->min || m->argc > v->max)
-		return bk_refuse(m, -EINVAL, "usage: %s%s%s %s", v->object,
-				 v->name ? " " : "", v->name ?: "", v->usage);
-	return v->fn(m);
+	m->verb = bk_verb_take(&m->argc, &m->argv, m->error, sizeof(m->error));
+	return m->verb ? m->verb->fn(m) : -EINVAL;
 }
 
 /**
@@ -696,7 +475,6 @@ int bk_message(struct bk_instance *in, unsigned int argc, char **argv,
 	struct bk_origin *origin = in->origin;
 	struct bk_msg m = {
 		.origin	= origin,
-		.read_only = !(dm_table_get_mode(in->ti->table) & BK_MODE_WRITE),
 		.argc	= argc,
 		.argv	= argv,
 		.result	= result,

@@ -7,9 +7,10 @@
  * refused message changes nothing; "last_error" has the sentence, found by the
  * token= the message carried if it carried one.
  *
- * Context: inside dm's SRCU section, under memalloc_noio; a handler waits for
- * BK_PREPARE_MS at most, and for as long again for a job it refused to be gone;
- * a change of a bitmap for BK_DRAIN_MS: it holds up suspend and removal.
+ * Context: inside dm's SRCU section, under memalloc_noio. What starts jobs or
+ * changes bitmaps is a transaction (txn.h), for which a handler waits: for
+ * BK_PREPARE_MS if it starts a job, else for BK_TXN_WAIT_MS, and for BK_GONE_MS
+ * more if it is late; that holds up suspend and removal.
  */
 
 #ifndef BK_MESSAGE_H

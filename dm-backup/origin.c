@@ -465,6 +465,37 @@ struct bk_origin *bk_origin_find(const char *name, size_t len)
 	return NULL;
 }
 
+/**
+ * bk_origin_use - keep a filter from being shut down for a moment
+ * @origin:	the filter
+ *
+ * For who looks at its bitmaps, or waits for its metadata device, and is not a
+ * message to it. Its removal waits for that.
+ *
+ * Context: process, sleeps. Return: false if it is going away already.
+ */
+bool bk_origin_use(struct bk_origin *origin)
+{
+	bool there;
+
+	mutex_lock(&bk_cut_mutex);
+	there = !origin->dead;
+	if (there)
+		atomic_inc(&origin->users);
+	mutex_unlock(&bk_cut_mutex);
+	return there;
+}
+
+/**
+ * bk_origin_unuse - end that
+ * @origin:	the filter; the caller has a reference on its memory
+ */
+void bk_origin_unuse(struct bk_origin *origin)
+{
+	if (atomic_dec_and_test(&origin->users))
+		wake_up_all(&origin->jobs_wait);
+}
+
 /*
  * Is another table than ours live in the device? The device is not suspended, ours
  * was live once, and is not now: it is about to be destroyed.
@@ -603,6 +634,9 @@ static void bk_origin_shutdown(struct bk_instance *in)
 {
 	struct bk_origin *origin = in->origin;
 
+	/* Who waits for something of a transaction looks whether we are dead. */
+	wake_up_all(&origin->jobs_wait);
+	wait_event(origin->jobs_wait, !atomic_read(&origin->users));
 	origin->ops->shutdown(in);
 
 	/*

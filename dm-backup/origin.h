@@ -46,7 +46,7 @@
 
 /* Sentences kept for last_error. */
 #define BK_ERRORS		8
-#define BK_ERROR_LEN		160
+#define BK_ERROR_LEN		192
 #define BK_TOKEN_LEN		32
 
 /* Hints of REQ_NOWAIT writes that were sent back. */
@@ -55,6 +55,7 @@
 struct bk_job;
 struct bk_origin;
 struct bk_store;
+struct bk_txn_part;
 
 /**
  * struct bk_instance - one dm_target of type backup
@@ -150,7 +151,10 @@ struct bk_error {
  *		who has put an end to all jobs
  * @instances:	of struct bk_instance; bk_cut_mutex
  * @ops:	what the rooms above do for it
- * @dead:	out of the registry; bk_cut_mutex
+ * @dead:	out of the registry; bk_cut_mutex. Without it: only a hint
+ * @users:	transactions that look at its bitmaps; it is not shut down meanwhile
+ * @cut:	the part in the transaction whose cut is being drained; set under
+ *		bk_cut_mutex, taken when it has drained
  * @leaving:	the next table may be another than ours ("detach"); lock
  * @store:	the metadata device, or NULL; set by the first instance's ctr
  * @distrust:	the metadata device has failed: tells the bitmaps
@@ -170,7 +174,8 @@ struct bk_error {
  * @lock:	protects what follows
  * @jobs:	of struct bk_job
  * @bitmaps:	of struct bk_bitmap
- * @jobs_wait:	woken when one has gone
+ * @bitmaps_freed: how many times one became free to be used
+ * @jobs_wait:	woken when a job has gone, a bitmap is free, or @users is zero
  * @errors:	ring of refusals
  * @next_error:	next slot of it
  * @io_lock:	protects what follows; irq-safe
@@ -198,6 +203,8 @@ struct bk_origin {
 	dev_t dev;
 	struct list_head instances;
 	bool dead;
+	atomic_t users;
+	struct bk_txn_part *cut;
 	const struct bk_origin_ops *ops;
 	bool leaving;
 
@@ -220,6 +227,7 @@ struct bk_origin {
 	struct mutex lock;	/* jobs, bitmaps, errors, next_error */
 	struct list_head jobs;
 	struct list_head bitmaps;
+	unsigned int bitmaps_freed;
 	wait_queue_head_t jobs_wait;
 	struct bk_error errors[BK_ERRORS];
 	unsigned int next_error;
@@ -300,6 +308,8 @@ void bk_origin_put(struct bk_origin *origin);
 bool bk_origin_is_new(struct bk_instance *in);
 bool bk_origin_is_removed(struct bk_origin *origin);
 struct bk_origin *bk_origin_find(const char *name, size_t len);
+bool bk_origin_use(struct bk_origin *origin);
+void bk_origin_unuse(struct bk_origin *origin);
 
 static inline void bk_origin_get(struct bk_origin *origin)
 {

@@ -34,6 +34,7 @@
 #include "origin.h"
 #include "store.h"
 #include "trust.h"
+#include "txn.h"
 
 #include <linux/module.h>
 #include <linux/sched/mm.h>
@@ -344,10 +345,12 @@ static void bk_status_info(struct bk_instance *in, char *result,
 	       count, longest);
 
 	mutex_lock(&origin->lock);
-	list_for_each_entry(bitmap, &origin->bitmaps, list)
+	for (bitmap = bk_bitmap_next(origin, NULL); bitmap;
+	     bitmap = bk_bitmap_next(origin, bitmap))
 		bitmaps++;
 	DMEMIT(" %u", bitmaps);
-	list_for_each_entry(bitmap, &origin->bitmaps, list) {
+	for (bitmap = bk_bitmap_next(origin, NULL); bitmap;
+	     bitmap = bk_bitmap_next(origin, bitmap)) {
 		DMEMIT(" ");
 		sz += bk_bitmap_status(bitmap, result + min_t(size_t, sz, maxlen),
 				       maxlen - min_t(size_t, sz, maxlen));
@@ -546,6 +549,8 @@ static struct target_type bk_pass_target = {
 
 static void bk_origin_drained(struct bk_gate *gate)
 {
+	/* First what points in time may be narrowed to. */
+	bk_txn_origin_drained(container_of(gate, struct bk_origin, gate));
 	bk_io_drained(gate);
 }
 
@@ -669,6 +674,7 @@ static void __exit bk_module_exit(void)
 {
 	dm_unregister_target(&bk_pass_target);
 	dm_unregister_target(&bk_backup_target);
+	bk_txn_exit();
 	rcu_barrier();		/* what is still to be queued after a grace period */
 	destroy_workqueue(bk_wq);
 	bk_op_exit();

@@ -33,6 +33,27 @@ TRACE_EVENT(bk_job_state,
 		  __get_str(from), __get_str(to))
 );
 
+/* What becomes of an action of a transaction. */
+TRACE_EVENT(bk_action,
+	TP_PROTO(const char *token, const char *filter, unsigned int action,
+		 const char *phase),
+	TP_ARGS(token, filter, action, phase),
+	TP_STRUCT__entry(
+		__string(token, token)
+		__string(filter, filter)
+		__field(unsigned int, action)
+		__string(phase, phase)
+	),
+	TP_fast_assign(
+		bk_assign_str(token, token);
+		bk_assign_str(filter, filter);
+		__entry->action = action;
+		bk_assign_str(phase, phase);
+	),
+	TP_printk("transaction '%s' action %u on %s: %s", __get_str(token),
+		  __entry->action, __get_str(filter), __get_str(phase))
+);
+
 /* A guest's write makes clusters be copied first. */
 TRACE_EVENT(bk_guest_copy,
 	TP_PROTO(const char *job, sector_t sector, unsigned int sectors),

@@ -1,427 +1,514 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Transactions. The contract is in txn.h.
+ * The life of a transaction. The contract is in txn.h.
  */
 
 #include "txn.h"
-#include "bitmap.h"
-#include "cfg.h"
+#include "group.h"
 #include "job.h"
 #include "module.h"
+#include "stage.h"
+#include "trace.h"
 
+#include <linux/ctype.h>
+#include <linux/jiffies.h>
+#include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
-/*----------------------------------------------------------------*/
-/* Freezing */
+/* Those that have a token, the oldest first. */
+static LIST_HEAD(bk_txns);
+static DEFINE_MUTEX(bk_txns_lock);
 
-enum bk_freeze_state {
-	BK_FREEZE_RUNNING,	/* bdev_freeze() has not returned */
-	BK_FREEZE_DONE,		/* it has */
-	BK_FREEZE_ABANDONED,	/* whoever waited has gone: thaw at once */
-};
+/*----------------------------------------------------------------*/
+/* Outcome */
+
+/* The first reason stays. Under the lock. */
+static void bk_txn_note(struct bk_txn *txn, unsigned int action, int err,
+			const char *text)
+{
+	char *p;
+
+	if (txn->result)
+		return;
+	txn->result = err;
+	txn->failed = action;
+	if (txn->single)
+		strscpy(txn->error, text, sizeof(txn->error));
+	else if (action)
+		scnprintf(txn->error, sizeof(txn->error),
+			  "action %u on %s: %s", action,
+			  txn->actions[action - 1].filter, text);
+	else
+		scnprintf(txn->error, sizeof(txn->error), "transaction: %s",
+			  text);
+	/* It is one line, whatever the sender's words hold. */
+	for (p = txn->error; *p; p++)
+		if (!isprint(*p))
+			*p = '?';
+}
 
 /**
- * struct bk_freeze - a file system being frozen
- * @work:	calls bdev_freeze()
- * @disk:	whose file system; a reference, so that it outlives the device
- * @state:	enum bk_freeze_state
- * @done:	bdev_freeze() has returned
- * @err:	what it returned
+ * bk_txn_fail - it fails, or something is amiss, and this is why
+ * @txn:	the transaction
+ * @action:	number of the action it is about, or 0
+ * @err:	negative errno
+ * @fmt:	a sentence
+ *
+ * The first reason stays.
+ *
+ * Context: process; does not sleep. Return: @err.
  */
-struct bk_freeze {
-	struct work_struct work;
-	struct gendisk *disk;
-	atomic_t state;
-	struct completion done;
-	int err;
-};
-
-static void bk_freeze_free(struct bk_freeze *f)
+int bk_txn_fail(struct bk_txn *txn, unsigned int action, int err,
+		const char *fmt, ...)
 {
-	put_device(disk_to_dev(f->disk));
-	kfree(f);
-}
+	char text[BK_ERROR_LEN];
+	va_list args;
 
-static void bk_freeze_work(struct work_struct *work)
-{
-	struct bk_freeze *f = container_of(work, struct bk_freeze, work);
-	unsigned int noio = memalloc_noio_save();
-
-	f->err = bdev_freeze(f->disk->part0);
-	if (atomic_cmpxchg(&f->state, BK_FREEZE_RUNNING, BK_FREEZE_DONE) ==
-	    BK_FREEZE_RUNNING) {
-		complete_all(&f->done);
-	} else {
-		if (!f->err)
-			bdev_thaw(f->disk->part0);
-		bk_freeze_free(f);
-	}
-	memalloc_noio_restore(noio);
-}
-
-/* Begin to freeze what is mounted on a filter. */
-static struct bk_freeze *bk_freeze_start(struct bk_origin *origin, int *err)
-{
-	struct bk_freeze *f = kzalloc(sizeof(*f), GFP_NOIO);
-
-	*err = -ENOMEM;
-	if (!f)
-		return NULL;
-	INIT_WORK(&f->work, bk_freeze_work);
-	init_completion(&f->done);
-
-	/* While it is in the registry, the mapped device is there. */
-	*err = -EBUSY;
-	mutex_lock(&bk_cut_mutex);
-	mutex_lock(&origin->live_lock);
-	if (!origin->dead && origin->live) {
-		f->disk = dm_disk(origin->md);
-		get_device(disk_to_dev(f->disk));
-	}
-	mutex_unlock(&origin->live_lock);
-	mutex_unlock(&bk_cut_mutex);
-	if (!f->disk) {
-		kfree(f);
-		return NULL;
-	}
-	*err = 0;
-	queue_work(bk_wq, &f->work);
-	return f;
-}
-
-/* Wait for it, not for ever. If it fails, @f is gone. */
-static int bk_freeze_wait(struct bk_freeze *f, unsigned long timeout)
-{
-	int err;
-
-	if (!wait_for_completion_timeout(&f->done, timeout) &&
-	    atomic_cmpxchg(&f->state, BK_FREEZE_RUNNING,
-			   BK_FREEZE_ABANDONED) == BK_FREEZE_RUNNING)
-		return -ETIMEDOUT;	/* it is the work's to free */
-	/* In time after all, then; the work is done with it in a moment. */
-	wait_for_completion(&f->done);
-	err = f->err;
-	if (err)
-		bk_freeze_free(f);
+	va_start(args, fmt);
+	vscnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	spin_lock(&txn->lock);
+	bk_txn_note(txn, action, err, text);
+	spin_unlock(&txn->lock);
 	return err;
 }
 
-static void bk_freeze_thaw(struct bk_freeze *f)
+/**
+ * bk_txn_become - it is in another state
+ * @txn:	the transaction
+ * @state:	the state
+ */
+void bk_txn_become(struct bk_txn *txn, enum bk_txn_state state)
 {
-	bdev_thaw(f->disk->part0);
-	bk_freeze_free(f);
+	spin_lock(&txn->lock);
+	txn->state = state;
+	spin_unlock(&txn->lock);
+	wake_up_all(&txn->wait);
 }
 
-/* Freeze the file systems of all parts, all at once. Undone if one fails. */
-static int bk_txn_freeze(struct bk_txn *txn)
+/**
+ * bk_txn_is_stopped - is it given up before it has begun to commit?
+ * @txn:	the transaction
+ */
+bool bk_txn_is_stopped(struct bk_txn *txn)
 {
-	unsigned long end = jiffies + msecs_to_jiffies(BK_FREEZE_MS);
-	unsigned int i;
-	int err = 0;
-
-	for (i = 0; i < txn->nr_parts && !err; i++)
-		txn->parts[i].freeze = bk_freeze_start(txn->parts[i].origin,
-						       &err);
-	for (i = 0; i < txn->nr_parts; i++) {
-		struct bk_txn_part *part = &txn->parts[i];
-		long left = max_t(long, end - jiffies, 1);
-		int r;
-
-		if (!part->freeze)
-			continue;
-		r = bk_freeze_wait(part->freeze, left);
-		if (r) {
-			part->freeze = NULL;
-			err = err ?: r;
-		}
-	}
-	return err;
+	return READ_ONCE(txn->stop);
 }
 
-static void bk_txn_thaw(struct bk_txn *txn)
+/* The job of an action, with a reference, or NULL. */
+static struct bk_job *bk_action_job(struct bk_act *a)
 {
-	unsigned int i;
+	struct bk_job *job;
 
-	for (i = txn->nr_parts; i-- > 0;) {
-		if (txn->parts[i].freeze)
-			bk_freeze_thaw(txn->parts[i].freeze);
-		txn->parts[i].freeze = NULL;
+	spin_lock(&a->txn->lock);
+	job = a->job;
+	if (job)
+		bk_job_get(job);
+	spin_unlock(&a->txn->lock);
+	return job;
+}
+
+/**
+ * bk_txn_accept - nobody waits for a plain start any more: its job goes on alone
+ * @txn:	the transaction
+ *
+ * Context: process; does not sleep. Return: false if the job has failed already,
+ * and left no trace.
+ */
+bool bk_txn_accept(struct bk_txn *txn)
+{
+	struct bk_job *job = bk_action_job(&txn->actions[0]);
+	bool goes_on = job && bk_job_unsilence(job);
+
+	if (goes_on) {
+		spin_lock(&txn->lock);
+		txn->accepted = true;
+		spin_unlock(&txn->lock);
+		wake_up_all(&txn->wait);
 	}
+	if (job)
+		bk_job_put(job);
+	return goes_on;
+}
+
+/**
+ * bk_txn_prepared - a job has prepared, or can't; each reports once
+ * @txn:	the transaction
+ * @err:	0 or a negative errno
+ *
+ * Context: process; does not sleep.
+ */
+void bk_txn_prepared(struct bk_txn *txn, int err)
+{
+	spin_lock(&txn->lock);
+	txn->reported = true;
+	txn->report = err;
+	spin_unlock(&txn->lock);
+	wake_up_all(&txn->wait);
+}
+
+/**
+ * bk_txn_wait_job - wait until the job that was kicked last has reported
+ * @txn:	the transaction
+ * @job:	the job
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * Context: process, sleeps: for a plain start, until the job has prepared or is
+ * cancelled; else for a bounded time. Return: 0 or a negative errno.
+ */
+int bk_txn_wait_job(struct bk_txn *txn, struct bk_job *job, char *error,
+		    size_t size)
+{
+	long left = txn->plain ? MAX_SCHEDULE_TIMEOUT :
+		    max_t(long, txn->prepare_by - jiffies, 1);
+
+	left = wait_event_timeout(txn->wait, READ_ONCE(txn->reported) ||
+				  bk_txn_is_stopped(txn), left);
+	if (READ_ONCE(txn->reported)) {
+		if (txn->report)
+			strscpy(error, job->cause, size);
+		return txn->report;
+	}
+	if (left) {
+		strscpy(error, "aborted", size);
+		return -ECANCELED;
+	}
+	strscpy(error, "preparing takes too long", size);
+	return -ETIMEDOUT;
 }
 
 /*----------------------------------------------------------------*/
-/* The cut */
+/* Its end */
 
-/* Wait until the last cut of every part has drained. Not under bk_cut_mutex. */
-static int bk_txn_wait_drained(struct bk_txn *txn, unsigned long end)
+static void bk_txn_trace(struct bk_act *a, const char *phase)
 {
-	unsigned int i;
-
-	for (i = 0; i < txn->nr_parts; i++)
-		if (!bk_gate_wait_drained(&txn->parts[i].origin->gate,
-					  max_t(long, end - jiffies, 1)))
-			return -ETIMEDOUT;
-	return 0;
+	trace_bk_action(a->txn->token, a->filter, a->nr, phase);
 }
 
-/*
- * Under bk_cut_mutex: are all filters there, and have they drained? -EAGAIN:
- * another cut came between.
- */
-static int bk_txn_check_parts(struct bk_txn *txn)
+/* Undo what was prepared, the last one first. */
+static void bk_txn_undo(struct bk_txn *txn)
 {
 	unsigned int i;
 
-	for (i = 0; i < txn->nr_parts; i++) {
-		struct bk_origin *origin = txn->parts[i].origin;
+	for (i = txn->prepared; i-- > 0;) {
+		struct bk_act *a = &txn->actions[i];
 
-		if (origin->dead)
-			return -ENODEV;
-		if (READ_ONCE(origin->gate.mode))
-			return -EAGAIN;
-	}
-	return 0;
-}
-
-/* What the jobs of one filter want published. Under its cfg_lock. */
-static struct bk_cfg *bk_txn_next_cfg(struct bk_txn *txn,
-				      struct bk_origin *origin)
-{
-	struct bk_cfg *next = bk_cfg_copy(&origin->gate, txn->nr_jobs,
-					  txn->nr_jobs, GFP_NOIO);
-	unsigned int i;
-
-	for (i = 0; next && i < txn->nr_jobs; i++)
-		if (txn->jobs[i]->origin == origin)
-			txn->jobs[i]->type->install(txn->jobs[i], next);
-	return next;
-}
-
-/* Lock all gates' cfgs and make their next ones. Undone by bk_txn_unlock(). */
-static int bk_txn_lock(struct bk_txn *txn, struct list_head *parts)
-{
-	unsigned int i;
-	int err = 0;
-
-	for (i = 0; i < txn->nr_parts; i++) {
-		struct bk_txn_part *part = &txn->parts[i];
-
-		/* bk_cut_mutex is held: nobody else holds two. */
-		mutex_lock_nest_lock(&part->origin->gate.cfg_lock,
-				     &bk_cut_mutex);
-		part->cut.gate = &part->origin->gate;
-		part->cut.next = bk_txn_next_cfg(txn, part->origin);
-		list_add_tail(&part->cut.list, parts);
-		if (!part->cut.next)
-			err = -ENOMEM;
-	}
-	return err;
-}
-
-static void bk_txn_unlock(struct bk_txn *txn)
-{
-	unsigned int i;
-
-	for (i = txn->nr_parts; i-- > 0;) {
-		if (txn->parts[i].cut.next)
-			bk_cfg_put(txn->parts[i].cut.next);
-		txn->parts[i].cut.next = NULL;
-		mutex_unlock(&txn->parts[i].origin->gate.cfg_lock);
+		bk_txn_trace(a, "abort");
+		if (a->job)
+			bk_job_abandon(a->job, txn->result, txn->error);
 	}
 }
 
-/* Keep all jobs from ending until the cut has been made. */
-static int bk_txn_commit_begin(struct bk_txn *txn)
+static void bk_txn_drop_parts(struct bk_txn *txn, bool committed)
 {
-	unsigned int i;
+	struct bk_txn_part *part, *next;
 
-	for (i = 0; i < txn->nr_jobs; i++)
-		if (!bk_job_commit_begin(txn->jobs[i]))
-			break;
-	if (i == txn->nr_jobs)
-		return 0;
-	while (i-- > 0)
-		bk_job_commit_end(txn->jobs[i], false);
-	return -ECANCELED;
+	list_for_each_entry_safe(part, next, &txn->parts, list) {
+		bk_stages_drop(part, committed);
+		bk_origin_put(part->origin);
+		list_del(&part->list);
+		kfree(part);
+	}
+	bk_steps_drop(txn);
 }
 
-/* Under bk_cut_mutex, all parts there and drained. */
-static int bk_txn_cut_locked(struct bk_txn *txn)
+/* A job that was never heard of goes without a trace; do not wait for ever. */
+static void bk_txn_wait_gone(struct bk_job *job, unsigned long end)
 {
-	LIST_HEAD(parts);
-	unsigned int i;
-	int err;
-
-	/* First: a job that ends has nothing left to install. */
-	err = bk_txn_commit_begin(txn);
-	if (err)
-		return err;
-	err = bk_txn_lock(txn, &parts);
-	if (!err)
-		bk_gate_cut(&parts);
-	bk_txn_unlock(txn);
-	for (i = 0; i < txn->nr_jobs; i++)
-		bk_job_commit_end(txn->jobs[i], !err);
-	return err;
+	if (READ_ONCE(job->silent))
+		wait_event_timeout(job->origin->jobs_wait,
+				   READ_ONCE(job->state) == BK_JOB_NULL,
+				   max_t(long, end - jiffies, 1));
 }
 
-static int bk_txn_cut(struct bk_txn *txn)
+/* Whatever happened, the first one first. */
+static void bk_txn_clean(struct bk_txn *txn, bool committed)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(BK_GONE_MS);
+	struct bk_job *job;
+	unsigned int i;
+
+	for (i = 0; i < txn->prepared; i++) {
+		struct bk_act *a = &txn->actions[i];
+
+		bk_txn_trace(a, "clean");
+		job = a->job;
+		if (!job)
+			continue;
+		if (!committed)
+			bk_txn_wait_gone(job, end);
+		spin_lock(&txn->lock);
+		a->job = NULL;		/* bk_action_job() */
+		spin_unlock(&txn->lock);
+		bk_job_put(job);	/* it holds us */
+	}
+	bk_txn_drop_parts(txn, committed);
+}
+
+static void bk_txn_abort_work(struct bk_txn *txn)
+{
+	bk_txn_become(txn, BK_TXN_ABORTING);
+	bk_txn_undo(txn);
+	bk_txn_clean(txn, false);
+	bk_txn_become(txn, BK_TXN_ABORTED);
+}
+
+/* What follows when all parts have drained. */
+static void bk_txn_finish_parts(struct bk_txn *txn)
+{
+	struct bk_txn_part *part;
+
+	/* Those of one filter alone are done: bk_stages_derive(). */
+	list_for_each_entry(part, &txn->parts, list)
+		if (part->remote)
+			bk_steps_run(txn, part);
+	list_for_each_entry(part, &txn->parts, list)
+		if (bk_origin_use(part->origin)) {
+			bk_stages_finish(part);
+			bk_origin_unuse(part->origin);
+		}
+}
+
+static void bk_txn_wait_saved(struct bk_txn *txn)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(BK_DRAIN_MS);
+	struct bk_txn_part *part;
+	char error[BK_ERROR_LEN];
+	unsigned int action;
 	int err;
 
-	do {
-		err = bk_txn_wait_drained(txn, end);
+	list_for_each_entry(part, &txn->parts, list) {
+		err = bk_stages_wait(part, max_t(long, end - jiffies, 1),
+				     &action, error, sizeof(error));
 		if (err)
-			break;
-		mutex_lock(&bk_cut_mutex);
-		err = bk_txn_check_parts(txn);
-		if (!err)
-			err = bk_txn_cut_locked(txn);
-		mutex_unlock(&bk_cut_mutex);
-	} while (err == -EAGAIN);
-	return err;
+			bk_txn_fail(txn, action, err, "%s", error);
+	}
+}
+
+static void bk_txn_finish_work(struct work_struct *work)
+{
+	struct bk_txn *txn = container_of(work, struct bk_txn, finish);
+	unsigned int noio = memalloc_noio_save();
+
+	bk_txn_finish_parts(txn);
+	bk_txn_wait_saved(txn);
+	bk_txn_clean(txn, true);
+	bk_txn_become(txn, BK_TXN_COMMITTED);
+	memalloc_noio_restore(noio);
+	bk_txn_put(txn);	/* bk_txn_commit_work()'s */
+}
+
+/**
+ * bk_txn_drained - another part of it has drained
+ * @txn:	the transaction
+ *
+ * Context: process; does not sleep.
+ */
+void bk_txn_drained(struct bk_txn *txn)
+{
+	if (atomic_dec_and_test(&txn->undrained))
+		queue_work(bk_wq, &txn->finish);
 }
 
 /*----------------------------------------------------------------*/
-/* The transaction */
-
-static void bk_txn_find_parts(struct bk_txn *txn)
-{
-	unsigned int i, j;
-
-	for (i = 0; i < txn->nr_jobs; i++) {
-		struct bk_origin *origin = txn->jobs[i]->origin;
-
-		for (j = 0; j < txn->nr_parts; j++)
-			if (txn->parts[j].origin == origin)
-				break;
-		if (j == txn->nr_parts)
-			txn->parts[txn->nr_parts++].origin = origin;
-	}
-}
-
-static void bk_txn_abandon(struct bk_txn *txn, int err, const char *cause)
-{
-	unsigned int i;
-
-	for (i = 0; i < txn->nr_jobs; i++)
-		bk_job_abandon(txn->jobs[i], err, cause);
-}
-
-static const char *bk_txn_cause(int err, bool froze)
-{
-	if (froze)
-		return err == -ETIMEDOUT ?
-		       "freezing the file system took too long" :
-		       err == -EBUSY ?
-		       "the filter is suspended or its file system is frozen" :
-		       "the file system can't be frozen";
-	switch (err) {
-	case -ETIMEDOUT:
-		return "writes from before the last start are still in flight";
-	case -ENODEV:
-		return "the filter is going away";
-	case -ENOMEM:
-		return "out of memory";
-	default:
-		return "another job of the transaction could not start";
-	}
-}
+/* Prepare, freeze, cut, thaw */
 
 /* What would make freezing hang or fail for certain is a refusal. */
 static int bk_txn_check_live(struct bk_txn *txn)
 {
-	unsigned int i;
-	int err = 0;
+	struct bk_txn_part *part;
 
-	for (i = 0; i < txn->nr_parts && !err; i++) {
-		struct bk_origin *origin = txn->parts[i].origin;
+	list_for_each_entry(part, &txn->parts, list) {
+		struct bk_origin *origin = part->origin;
+		bool live;
 
 		mutex_lock(&origin->live_lock);
-		if (!origin->live)
-			err = -EBUSY;
+		live = origin->live;
 		mutex_unlock(&origin->live_lock);
+		if (!live)
+			return bk_txn_fail(txn, part->action, -EBUSY,
+					   "the filter is suspended or its file system is frozen");
 	}
-	return err;
+	return 0;
 }
 
-/* The start is taken: from now on its jobs end as jobs do. */
-static void bk_txn_accept(struct bk_txn *txn)
+static int bk_txn_freeze_and_cut(struct bk_txn *txn)
 {
-	unsigned int i;
+	int err;
 
-	for (i = 0; i < txn->nr_jobs; i++)
-		bk_job_unsilence(txn->jobs[i]);
-	complete_all(&txn->prepared);
-}
-
-/* Freeze, cut, thaw. */
-static int bk_txn_commit(struct bk_txn *txn, bool *froze)
-{
-	int err = 0;
-
-	if (txn->freeze) {
-		/* Rather before than while everything is frozen. */
-		err = bk_txn_wait_drained(txn, jiffies +
-					  msecs_to_jiffies(BK_DRAIN_MS));
-		if (!err) {
-			err = bk_txn_freeze(txn);
-			*froze = err;
-		}
-	}
+	if (!txn->options.freeze)
+		return bk_txn_cut(txn);
+	/* Rather before than while everything is frozen. */
+	err = bk_txn_wait_drained(txn, jiffies +
+				  msecs_to_jiffies(BK_DRAIN_MS));
+	if (!err)
+		err = bk_txn_freeze(txn);
 	if (!err)
 		err = bk_txn_cut(txn);
 	bk_txn_thaw(txn);
 	return err;
 }
 
-static void bk_txn_run(struct bk_txn *txn)
+static void bk_txn_commit_work(struct bk_txn *txn)
 {
-	bool froze = false;
-	int err;
+	int err = 0;
 
-	spin_lock(&txn->lock);
-	err = txn->err;
-	spin_unlock(&txn->lock);
+	if (txn->options.freeze)
+		err = bk_txn_check_live(txn);
+	if (!err && txn->plain)
+		bk_txn_accept(txn);	/* if not, the cut finds out */
 	if (!err) {
-		bk_txn_find_parts(txn);
-		if (txn->freeze) {
-			err = bk_txn_check_live(txn);
-			froze = err;
-			txn->err = err;	/* read once @prepared is complete */
-		}
-		if (!err) {
-			bk_txn_accept(txn);
-			err = bk_txn_commit(txn, &froze);
-		}
+		kref_get(&txn->ref);	/* for @finish */
+		atomic_set(&txn->undrained, 1);
+		err = bk_txn_freeze_and_cut(txn);
+		if (!err)
+			bk_txn_drained(txn);
+		else
+			bk_txn_put(txn);
 	}
 	if (err)
-		bk_txn_abandon(txn, err, bk_txn_cause(err, froze));
-	complete_all(&txn->prepared);
+		bk_txn_abort_work(txn);
+}
+
+/* All actions in their order, then what they mean together. */
+static int bk_txn_prepare_all(struct bk_txn *txn)
+{
+	char error[BK_ERROR_LEN] = "";
+	struct bk_txn_part *part;
+	unsigned int i, action = 0;
+	int err;
+
+	for (i = 0; i < txn->nr_actions; i++) {
+		if (bk_txn_is_stopped(txn))
+			return bk_txn_fail(txn, 0, -ECANCELED, "aborted");
+		txn->prepared++;
+		bk_txn_trace(&txn->actions[i], "prepare");
+		err = bk_action_prepare(&txn->actions[i], error, sizeof(error));
+		if (err)
+			return bk_txn_fail(txn, bk_txn_is_stopped(txn) ? 0 :
+					   i + 1, err, "%s", error);
+	}
+	list_for_each_entry(part, &txn->parts, list) {
+		if (!bk_origin_use(part->origin))
+			return bk_txn_fail(txn, part->action, -ENODEV,
+					   "the filter is going away");
+		err = bk_stages_plan(part, &action, error, sizeof(error));
+		bk_origin_unuse(part->origin);
+		if (err)
+			return bk_txn_fail(txn, action, err, "%s", error);
+	}
+	return 0;
+}
+
+/* It waits for a word, if it is not told to stop already. */
+static bool bk_txn_hold(struct bk_txn *txn)
+{
+	bool held;
+
+	spin_lock(&txn->lock);
+	held = !txn->stop;
+	if (held) {
+		txn->state = BK_TXN_PREPARED;
+		kref_get(&txn->ref);	/* dropped by bk_txn_expire_work() */
+		queue_delayed_work(bk_wq, &txn->expire,
+				   msecs_to_jiffies(BK_HOLD_MS));
+	}
+	spin_unlock(&txn->lock);
+	wake_up_all(&txn->wait);
+	return held;
+}
+
+static void bk_txn_prepare_work(struct bk_txn *txn)
+{
+	int err = bk_txn_prepare_all(txn);
+
+	if (!err && txn->options.prepare) {
+		if (bk_txn_hold(txn))
+			return;
+		err = bk_txn_fail(txn, 0, -ECANCELED, "aborted");
+	}
+	if (err) {
+		bk_txn_abort_work(txn);
+		return;
+	}
+	bk_txn_become(txn, BK_TXN_COMMITTING);
+	bk_txn_commit_work(txn);
 }
 
 static void bk_txn_work(struct work_struct *work)
 {
 	struct bk_txn *txn = container_of(work, struct bk_txn, work);
 	unsigned int noio = memalloc_noio_save();
-	unsigned int i;
 
-	bk_txn_run(txn);
-	/* The jobs hold us, and we no longer them. */
-	for (i = 0; i < txn->nr_jobs; i++)
-		bk_job_put(txn->jobs[i]);
+	switch (READ_ONCE(txn->state)) {
+	case BK_TXN_PREPARING:
+		bk_txn_prepare_work(txn);
+		break;
+	case BK_TXN_COMMITTING:
+		bk_txn_commit_work(txn);
+		break;
+	default:
+		bk_txn_abort_work(txn);
+		break;
+	}
 	memalloc_noio_restore(noio);
 	bk_txn_put(txn);
 }
 
+/**
+ * bk_txn_go_on - one that is prepared commits, or aborts
+ * @txn:	the transaction
+ * @state:	BK_TXN_COMMITTING or BK_TXN_ABORTING
+ * @err:	0, or why it aborts
+ * @text:	the same in words
+ *
+ * Context: process; does not sleep. Return: false if it is not prepared.
+ */
+bool bk_txn_go_on(struct bk_txn *txn, enum bk_txn_state state, int err,
+		  const char *text)
+{
+	bool prepared;
+
+	spin_lock(&txn->lock);
+	prepared = txn->state == BK_TXN_PREPARED;
+	if (prepared) {
+		txn->state = state;
+		if (err)
+			bk_txn_note(txn, 0, err, text);
+	}
+	spin_unlock(&txn->lock);
+	if (!prepared)
+		return false;
+	if (cancel_delayed_work(&txn->expire))
+		bk_txn_put(txn);
+	kref_get(&txn->ref);	/* dropped by bk_txn_work() */
+	queue_work(bk_wq, &txn->work);
+	return true;
+}
+
+static void bk_txn_expire_work(struct work_struct *work)
+{
+	struct bk_txn *txn = container_of(to_delayed_work(work), struct bk_txn,
+					  expire);
+
+	bk_txn_go_on(txn, BK_TXN_ABORTING, -ETIME, "not committed in time");
+	bk_txn_put(txn);
+}
+
+/*----------------------------------------------------------------*/
+/* Making one */
+
 static void bk_txn_release(struct kref *ref)
 {
 	struct bk_txn *txn = container_of(ref, struct bk_txn, ref);
+	unsigned int i;
 
-	kfree(txn->jobs);
-	kfree(txn->parts);
+	for (i = 0; i < txn->nr_actions; i++)
+		kvfree(txn->actions[i].argv);
+	kvfree(txn->actions);
+	bk_group_put(txn->group);
 	kfree(txn);
 }
 
@@ -436,163 +523,201 @@ void bk_txn_put(struct bk_txn *txn)
 
 /**
  * bk_txn_create - make a transaction
- * @nr_jobs:	how many jobs there will be
+ * @nr_actions:	how many actions there will be
+ * @options:	what is asked of the whole
+ * @token:	by which it can be asked for, or NULL
  *
- * It runs when that many jobs have been added and have reported.
- *
- * Context: process, may sleep. Return: the creator's reference, or NULL.
+ * Context: process, may sleep. Return: a reference, or NULL.
  */
-struct bk_txn *bk_txn_create(unsigned int nr_jobs)
+struct bk_txn *bk_txn_create(unsigned int nr_actions,
+			     const struct bk_txn_options *options,
+			     const char *token)
 {
 	struct bk_txn *txn = kzalloc(sizeof(*txn), GFP_NOIO);
 
 	if (!txn)
 		return NULL;
 	kref_init(&txn->ref);
+	INIT_LIST_HEAD(&txn->registry);
+	INIT_LIST_HEAD(&txn->parts);
+	INIT_LIST_HEAD(&txn->steps);
 	INIT_WORK(&txn->work, bk_txn_work);
-	init_completion(&txn->prepared);
+	INIT_WORK(&txn->finish, bk_txn_finish_work);
+	INIT_DELAYED_WORK(&txn->expire, bk_txn_expire_work);
+	init_waitqueue_head(&txn->wait);
 	spin_lock_init(&txn->lock);
-	txn->waiting = nr_jobs;
-	txn->jobs = kcalloc(nr_jobs, sizeof(*txn->jobs), GFP_NOIO);
-	txn->parts = kcalloc(nr_jobs, sizeof(*txn->parts), GFP_NOIO);
-	if (!txn->jobs || !txn->parts) {
-		bk_txn_put(txn);
+	txn->options = *options;
+	strscpy(txn->token, token ?: "", sizeof(txn->token));
+	txn->actions = kvcalloc(nr_actions, sizeof(*txn->actions), GFP_KERNEL);
+	if (!txn->actions)
+		goto out;
+	txn->nr_actions = nr_actions;
+	if (!options->completion && !options->sequential)
+		return txn;
+	txn->group = bk_group_create(nr_actions, options->completion,
+				     options->sequential);
+	if (txn->group)
+		return txn;
+out:
+	bk_txn_put(txn);
+	return NULL;
+}
+
+/* A copy of words, which may be looked at when their message has gone. */
+static char **bk_txn_copy_words(unsigned int argc, char **argv)
+{
+	size_t size = (argc + 1) * sizeof(*argv), n;
+	char **copy, *to;
+	unsigned int i;
+
+	for (i = 0; i < argc; i++)
+		size += strlen(argv[i]) + 1;
+	copy = kvmalloc(size, GFP_KERNEL);
+	if (!copy)
 		return NULL;
+	to = (char *)(copy + argc + 1);
+	for (i = 0; i < argc; i++) {
+		n = strlen(argv[i]) + 1;
+		copy[i] = memcpy(to, argv[i], n);
+		to += n;
 	}
-	return txn;
+	copy[argc] = NULL;
+	return copy;
 }
 
 /**
- * bk_txn_add - add a job, before it is kicked
- * @txn:	the transaction
- * @job:	the job; it gets a reference on @txn, which gets one on it
- */
-void bk_txn_add(struct bk_txn *txn, struct bk_job *job)
-{
-	bk_job_get(job);
-	txn->jobs[txn->nr_jobs++] = job;
-	kref_get(&txn->ref);
-	job->txn = txn;
-}
-
-/**
- * bk_txn_prepared - a job has prepared, or can't; each reports once
- * @txn:	the transaction
- * @err:	0 or a negative errno
+ * bk_txn_set_action - say what an action is
+ * @txn:	the transaction, not started
+ * @nr:		which one, from 1
+ * @type:	its kind
+ * @filter:	MAJ:MIN of the filter, at most 15 characters
+ * @argc:	number of words
+ * @argv:	the words, behind those that say the kind; they are copied
  *
- * Context: process; does not sleep.
+ * Context: process, may sleep. Return: 0 or -ENOMEM.
  */
-void bk_txn_prepared(struct bk_txn *txn, int err)
+int bk_txn_set_action(struct bk_txn *txn, unsigned int nr,
+		      const struct bk_action_type *type, const char *filter,
+		      unsigned int argc, char **argv)
 {
-	bool run;
+	struct bk_act *a = &txn->actions[nr - 1];
 
-	spin_lock(&txn->lock);
-	txn->waiting--;
-	if (err && !txn->err)
-		txn->err = err;
-	run = !txn->queued && (!txn->waiting || txn->err);
-	txn->queued |= run;
-	spin_unlock(&txn->lock);
-	if (run) {
-		kref_get(&txn->ref);	/* dropped by bk_txn_work() */
-		queue_work(bk_wq, &txn->work);
-	}
+	a->type = type;
+	a->txn = txn;
+	a->nr = nr;
+	strscpy(a->filter, filter, sizeof(a->filter));
+	a->argc = argc;
+	a->argv = bk_txn_copy_words(argc, argv);
+	return a->argv ? 0 : -ENOMEM;
 }
 
-/*----------------------------------------------------------------*/
-/* Changes of bitmaps */
-
-/* Make the cut. bk_cut_mutex and the filter's lock are held. */
-static int bk_change_cut(struct bk_origin *origin, struct bk_bitmap_change *c)
+static bool bk_txn_is_over(struct bk_txn *txn)
 {
-	struct bk_gate *gate = &origin->gate;
-	struct bk_cut_part part = { .gate = gate };
-	LIST_HEAD(parts);
+	enum bk_txn_state state = READ_ONCE(txn->state);
 
-	mutex_lock(&gate->cfg_lock);
-	part.next = bk_cfg_copy(gate, 0, 1, GFP_NOIO);
-	if (part.next) {
-		bk_bitmap_change_install(origin, c, part.next);
-		list_add(&part.list, &parts);
-		bk_gate_cut(&parts);
-	}
-	mutex_unlock(&gate->cfg_lock);
-	return list_empty(&parts) ? -ENOMEM : 0;
+	return state == BK_TXN_COMMITTED || state == BK_TXN_ABORTED;
 }
 
-/* -EAGAIN: another cut is being drained. */
-static int bk_change_try(struct bk_origin *origin, struct bk_bitmap_change *c,
-			 char *error, size_t size)
+/* Put it on the list of those with a token; those that are over may go. */
+static int bk_txn_register(struct bk_txn *txn, char *error, size_t size)
 {
-	int err;
+	struct bk_txn *other, *same = NULL, *oldest = NULL;
+	unsigned int going = 0, over = 0;
+	int err = 0;
 
-	if (mutex_lock_killable(&bk_cut_mutex)) {
-		strscpy(error, "interrupted", size);
-		return -EINTR;
+	mutex_lock(&bk_txns_lock);
+	list_for_each_entry(other, &bk_txns, registry) {
+		bool is_over = bk_txn_is_over(other);
+
+		going += !is_over;
+		over += is_over;
+		if (is_over && !oldest)
+			oldest = other;
+		if (!strcmp(other->token, txn->token))
+			same = other;
 	}
-	mutex_lock(&origin->lock);
-	if (origin->dead) {
-		err = -ENODEV;
-		strscpy(error, "the filter is going away", size);
-	} else if (READ_ONCE(origin->gate.mode)) {
-		err = -EAGAIN;
+	if (same && !bk_txn_is_over(same)) {
+		scnprintf(error, size,
+			  "transaction: there is a transaction '%s' already",
+			  txn->token);
+		err = -EEXIST;
+	} else if (going >= BK_TXNS_MAX) {
+		scnprintf(error, size,
+			  "transaction: there are %u that are not over",
+			  going);
+		err = -EBUSY;
 	} else {
-		err = bk_bitmap_change_check(origin, c, error, size);
-		if (!err) {
-			err = bk_change_cut(origin, c);
-			if (err)
-				strscpy(error, "out of memory", size);
-			else
-				bk_bitmap_change_commit(origin, c);
+		if (!same && over >= BK_TXNS_MAX)
+			same = oldest;
+		if (same) {
+			list_del_init(&same->registry);
+			bk_txn_put(same);
 		}
+		kref_get(&txn->ref);
+		list_add_tail(&txn->registry, &bk_txns);
 	}
-	mutex_unlock(&origin->lock);
-	mutex_unlock(&bk_cut_mutex);
+	mutex_unlock(&bk_txns_lock);
 	return err;
 }
 
 /**
- * bk_txn_change - change a bitmap
- * @origin:	the filter
- * @c:		the change
+ * bk_txn_find - find a transaction by its token
+ * @token:	the token
+ *
+ * Context: process, may sleep. Return: a reference, or NULL.
+ */
+struct bk_txn *bk_txn_find(const char *token)
+{
+	struct bk_txn *txn, *found = NULL;
+
+	mutex_lock(&bk_txns_lock);
+	list_for_each_entry(txn, &bk_txns, registry)
+		if (!strcmp(txn->token, token))
+			found = txn;
+	if (found)
+		kref_get(&found->ref);
+	mutex_unlock(&bk_txns_lock);
+	return found;
+}
+
+/**
+ * bk_txn_start - let it run
+ * @txn:	the transaction, all its actions set
  * @error:	filled with a sentence on failure
  * @size:	of @error
  *
- * When it returns, what was in flight before has ended and is recorded, and the
- * metadata device has followed, unless all of this takes more than BK_DRAIN_MS:
- * the change stands anyway.
- *
- * Context: process, sleeps for at most BK_DRAIN_MS, killably: a message's.
- * Return: 0 or a negative errno.
+ * Context: process, may sleep. Return: 0, or a negative errno: of one with a
+ * token only, if that can't be used.
  */
-int bk_txn_change(struct bk_origin *origin, struct bk_bitmap_change *c,
-		  char *error, size_t size)
+int bk_txn_start(struct bk_txn *txn, char *error, size_t size)
 {
-	unsigned long end = jiffies + msecs_to_jiffies(BK_DRAIN_MS);
-	int err;
+	int err = 0;
 
-	err = bk_bitmap_change_prepare(origin, c, error, size);
-	while (!err) {
-		if (!bk_gate_wait_drained(&origin->gate,
-					  max_t(long, end - jiffies, 1))) {
-			err = -ETIMEDOUT;
-			strscpy(error, bk_txn_cause(err, false), size);
-			break;
-		}
-		err = bk_change_try(origin, c, error, size);
-		if (err != -EAGAIN)
-			break;
-		err = 0;
+	txn->prepare_by = jiffies + msecs_to_jiffies(BK_TXN_PREPARE_MS);
+	if (txn->token[0])
+		err = bk_txn_register(txn, error, size);
+	if (err)
+		return err;
+	kref_get(&txn->ref);	/* dropped by bk_txn_work() */
+	queue_work(bk_wq, &txn->work);
+	return 0;
+}
+
+/**
+ * bk_txn_exit - the module goes: forget all
+ *
+ * There is no filter, and so no message, any more.
+ */
+void bk_txn_exit(void)
+{
+	struct bk_txn *txn, *next;
+
+	list_for_each_entry(txn, &bk_txns, registry)
+		bk_txn_go_on(txn, BK_TXN_ABORTING, -ENODEV,
+			     "the module is removed");
+	flush_workqueue(bk_wq);
+	list_for_each_entry_safe(txn, next, &bk_txns, registry) {
+		list_del_init(&txn->registry);
+		bk_txn_put(txn);
 	}
-	if (!err) {
-		bk_gate_wait_drained(&origin->gate,
-				     max_t(long, end - jiffies, 1));
-		err = bk_bitmap_change_finish(origin, c,
-					      max_t(long, end - jiffies, HZ),
-					      error, size);
-		bk_bitmap_change_clean(origin, c, true);
-	} else {
-		bk_bitmap_change_clean(origin, c, false);
-	}
-	return err;
 }

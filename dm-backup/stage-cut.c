@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Bitmaps in the cut of a transaction, and after it. The contract is in stage.h.
+ */
+
+#include "stage.h"
+#include "cfg.h"
+#include "store.h"
+#include "txn.h"
+
+#include <linux/jiffies.h>
+#include <linux/slab.h>
+
+__printf(4, 5)
+static int bk_stage_refuse(char *error, size_t size, int err, const char *fmt,
+			   ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	vscnprintf(error, size, fmt, args);
+	va_end(args);
+	return err;
+}
+
+static bool bk_stage_is_changed(const struct bk_stage *stage)
+{
+	return stage->content != stage->bitmap->bits;
+}
+
+/**
+ * bk_stages_check - can it still be done?
+ * @part:	the filter, not dead; bk_cut_mutex is held, so it stays true
+ * @action:	set to the one that is to blame if not
+ * @error:	filled with a sentence if not
+ * @size:	of @error
+ *
+ * Return: 0 or a negative errno.
+ */
+int bk_stages_check(struct bk_txn_part *part, unsigned int *action,
+		    char *error, size_t size)
+{
+	struct bk_origin *origin = part->origin;
+	struct bk_stage *stage;
+	int err = 0;
+
+	mutex_lock(&origin->lock);
+	if (origin->len != part->len) {
+		*action = part->action;
+		err = bk_stage_refuse(error, size, -EBUSY,
+				      "the length of the device has changed");
+	}
+	list_for_each_entry(stage, &part->stages, list) {
+		struct bk_bitmap *bitmap = stage->bitmap;
+
+		if (err)
+			break;
+		*action = stage->action;
+		if (bk_store_is_stopped(origin, bitmap->slot))
+			err = bk_stage_refuse(error, size, -EBUSY,
+					      "bitmap '%.64s' can't be changed while the filter is suspended or read-only",
+					      stage->name);
+		else if (bitmap->why[0] && !stage->removed)
+			err = bk_stage_refuse(error, size, -EUCLEAN,
+					      "bitmap '%.64s' has become inconsistent: %.80s",
+					      stage->name, bitmap->why);
+	}
+	mutex_unlock(&origin->lock);
+	return err;
+}
+
+/* Will the disk have to be told, other than by saving what was set? */
+static bool bk_stage_is_noted(const struct bk_stage *stage)
+{
+	const struct bk_bitmap *bitmap = stage->bitmap;
+
+	return stage->added || stage->removed || bk_stage_is_changed(stage) ||
+	       bitmap->will_record != bitmap->recording;
+}
+
+/**
+ * bk_stages_install - put all of it into what the cut publishes
+ * @part:	the filter; bk_cut_mutex and its gate's cfg_lock are held
+ * @cfg:	with room for one more of each stage
+ */
+void bk_stages_install(struct bk_txn_part *part, struct bk_cfg *cfg)
+{
+	struct bk_origin *origin = part->origin;
+	struct bk_stage *stage;
+
+	list_for_each_entry(stage, &part->stages, list) {
+		struct bk_bitmap *bitmap = stage->bitmap;
+
+		/* A crash from now on has both: a reclaim. */
+		bk_store_cover(origin, bitmap->slot, bitmap->next,
+			       bk_stage_is_noted(stage));
+		bk_bitmap_install(bitmap, cfg);
+	}
+}
+
+/* Nobody of the transaction needs the bitmap any more. The filter's lock is held. */
+static void bk_stage_release(struct bk_txn_part *part, struct bk_stage *stage)
+{
+	if (!stage->job)
+		bk_bitmap_release(part->origin, stage->bitmap);
+}
+
+/* Ask the disk to follow. The filter's lock is held. */
+static void bk_stage_ask(struct bk_txn_part *part, struct bk_stage *stage,
+			 bool changed)
+{
+	struct bk_bitmap *bitmap = stage->bitmap;
+
+	if (changed)
+		stage->req[0] = bk_store_rewrite(part->origin, bitmap->slot,
+						 bitmap->bits, bitmap->tag,
+						 false, NULL);
+	if (stage->noted)
+		stage->req[1] = bk_store_update(part->origin, bitmap->slot,
+						bitmap->recording, true);
+}
+
+/* What needs not wait for the drain. The filter's lock is held. */
+static void bk_stage_commit(struct bk_txn_part *part, struct bk_stage *stage)
+{
+	struct bk_bitmap *bitmap = stage->bitmap;
+	bool changed = bk_stage_is_changed(stage);
+
+	stage->enabled = bitmap->will_record && !bitmap->recording;
+	stage->noted = stage->added ||
+		       bitmap->will_record != bitmap->recording;
+	if (stage->removed) {
+		list_del_init(&bitmap->list);	/* and drop frees it */
+		return;
+	}
+	bitmap->hidden = false;
+	bitmap->recording = bitmap->will_record;
+	bitmap->started = bitmap->next;
+	if (stage->job) {
+		if (changed)
+			swap(bitmap->bits, stage->content);
+		bitmap->deriving = changed && stage->derived && !part->stepped;
+		bk_stage_ask(part, stage, false);
+	} else if (bitmap->next && (stage->derived || !changed)) {
+		stage->rest = true;
+	} else {
+		if (bitmap->next)
+			bk_bitmap_promote(bitmap);
+		bk_stage_ask(part, stage, changed);
+		bk_stage_release(part, stage);
+	}
+}
+
+/**
+ * bk_stages_commit - the cut has been made
+ * @part:	the filter; bk_cut_mutex is held
+ */
+void bk_stages_commit(struct bk_txn_part *part)
+{
+	struct bk_stage *stage;
+
+	mutex_lock(&part->origin->lock);
+	list_for_each_entry(stage, &part->stages, list)
+		bk_stage_commit(part, stage);
+	mutex_unlock(&part->origin->lock);
+}
+
+/**
+ * bk_steps_run - merge
+ * @txn:	the transaction
+ * @part:	into bitmaps of this filter
+ *
+ * Context: process; takes as long as there is to look through.
+ */
+void bk_steps_run(struct bk_txn *txn, struct bk_txn_part *part)
+{
+	struct bk_step *step;
+
+	list_for_each_entry(step, &txn->steps, list)
+		if (step->part == part)
+			bk_bits_or(step->to, step->from);
+}
+
+/**
+ * bk_stages_derive - writes from before the cut have ended
+ * @part:	the filter
+ *
+ * Before its points in time are narrowed. The cut's commit may not be through.
+ *
+ * Context: the gate's callback; takes as long as there is to look through.
+ */
+void bk_stages_derive(struct bk_txn_part *part)
+{
+	struct bk_stage *stage;
+
+	if (part->remote)
+		return;
+	bk_steps_run(part->txn, part);
+	mutex_lock(&part->origin->lock);
+	part->stepped = true;
+	/* The job does not end before that, so its bitmap is there. */
+	list_for_each_entry(stage, &part->stages, list)
+		if (stage->job && stage->derived)
+			stage->bitmap->deriving = false;
+	mutex_unlock(&part->origin->lock);
+}
+
+static void bk_stage_finish(struct bk_txn_part *part, struct bk_stage *stage)
+{
+	struct bk_origin *origin = part->origin;
+	struct bk_bitmap *bitmap = stage->bitmap;
+	bool changed = bk_stage_is_changed(stage);
+
+	/* Nobody else changes these two while we have the bitmap, but a resize. */
+	mutex_lock(&origin->lock);
+	if (bitmap->next != stage->content && !bitmap->why[0])
+		bk_bits_or(bitmap->next, stage->content);
+	bk_bitmap_promote(bitmap);
+	if (changed || stage->noted)
+		bk_stage_ask(part, stage, true);
+	else
+		bk_store_uncover(origin, bitmap->slot, bitmap->bits);
+	stage->rest = false;
+	bk_stage_release(part, stage);
+	mutex_unlock(&origin->lock);
+}
+
+/**
+ * bk_stages_finish - the transaction's cut has drained everywhere
+ * @part:	the filter, in use
+ *
+ * Context: process; takes as long as there is to look through.
+ */
+void bk_stages_finish(struct bk_txn_part *part)
+{
+	struct bk_stage *stage;
+
+	list_for_each_entry(stage, &part->stages, list)
+		if (stage->rest)
+			bk_stage_finish(part, stage);
+}
+
+/* What has more bits on disk, or records there for longer, is fine. */
+static bool bk_stage_must_save(const struct bk_stage *stage)
+{
+	return stage->added || stage->enabled || stage->derived;
+}
+
+/**
+ * bk_stages_must_save - is there a bitmap that has to be on disk?
+ * @part:	the filter, committed
+ *
+ * One that, missing there, would be missing something after a crash.
+ */
+bool bk_stages_must_save(struct bk_txn_part *part)
+{
+	struct bk_stage *stage;
+
+	list_for_each_entry(stage, &part->stages, list)
+		if (stage->content->persistent && bk_stage_must_save(stage))
+			return true;
+	return false;
+}
+
+static int bk_stage_unsaved(struct bk_stage *stage, int err, char *error,
+			    size_t size)
+{
+	return bk_stage_refuse(error, size, err, err == -ETIMEDOUT ?
+			       "bitmap '%.64s' is changed, but not on the metadata device yet" :
+			       "bitmap '%.64s': the metadata device has failed",
+			       stage->name);
+}
+
+/**
+ * bk_stages_wait - wait until the disk has followed
+ * @part:	the filter
+ * @timeout:	in jiffies
+ * @action:	set to the one whose bitmap it is on failure
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * A disk that takes longer follows later: until then it has more bits set. That
+ * is a failure only of a bitmap that might miss something after a crash.
+ *
+ * Context: process, sleeps. Return: 0 or a negative errno.
+ */
+int bk_stages_wait(struct bk_txn_part *part, unsigned long timeout,
+		   unsigned int *action, char *error, size_t size)
+{
+	unsigned long end = jiffies + timeout;
+	struct bk_stage *stage;
+	unsigned int i;
+	int err;
+
+	list_for_each_entry(stage, &part->stages, list)
+		for (i = 0; i < ARRAY_SIZE(stage->req); i++) {
+			if (!stage->req[i])
+				continue;
+			err = bk_store_wait(stage->req[i],
+					    max_t(long, end - jiffies, 1));
+			if (!err || (err == -ETIMEDOUT &&
+				     !bk_stage_must_save(stage)))
+				continue;
+			*action = stage->action;
+			return bk_stage_unsaved(stage, err, error, size);
+		}
+	return 0;
+}
+
+/* Of one that was not committed; the filter is in use. */
+static void bk_stage_undo(struct bk_txn_part *part, struct bk_stage *stage)
+{
+	struct bk_origin *origin = part->origin;
+	struct bk_bitmap *bitmap = stage->bitmap;
+
+	/*
+	 * Its job has been told to end, and for that it waits for nobody. Nobody
+	 * else can have taken it.
+	 */
+	if (stage->job && stage->added)
+		wait_event(origin->jobs_wait, !READ_ONCE(bitmap->busy[0]));
+	mutex_lock(&origin->lock);
+	bk_stage_release(part, stage);
+	if (stage->added)
+		list_del(&bitmap->list);
+	mutex_unlock(&origin->lock);
+}
+
+/**
+ * bk_stages_drop - give back what was not used, or was replaced
+ * @part:	the filter
+ * @committed:	whether the cut was made
+ *
+ * Context: process, sleeps.
+ */
+void bk_stages_drop(struct bk_txn_part *part, bool committed)
+{
+	struct bk_origin *origin = part->origin;
+	struct bk_stage *stage, *next;
+	bool there = bk_origin_use(origin);
+
+	list_for_each_entry_safe(stage, next, &part->stages, list) {
+		struct bk_bitmap *bitmap = stage->bitmap;
+
+		if (there && !committed)
+			bk_stage_undo(part, stage);
+		if (there && (committed ? stage->removed : stage->added))
+			bk_store_drop(origin, bitmap->slot);
+		/* One on the filter's list goes with the filter. */
+		if (committed ? stage->removed : there && stage->added)
+			bk_bitmap_free(bitmap);
+		bk_store_req_put(stage->req[0]);
+		bk_store_req_put(stage->req[1]);
+		bk_bits_put(stage->content);
+		list_del(&stage->list);
+		kfree(stage);
+	}
+	if (there)
+		bk_origin_unuse(origin);
+}
+
+/**
+ * bk_steps_drop - nothing is to be merged any more
+ * @txn:	the transaction
+ */
+void bk_steps_drop(struct bk_txn *txn)
+{
+	struct bk_step *step, *next;
+
+	list_for_each_entry_safe(step, next, &txn->steps, list) {
+		bk_bits_put(step->to);
+		bk_bits_put(step->from);
+		list_del(&step->list);
+		kfree(step);
+	}
+}
