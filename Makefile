@@ -97,9 +97,14 @@ build/dmbackup: $(utility_objs) build/obj/codec.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldevmapper -lsmartcols -lblkid -lmount -ludev -ljson-c
 
 # --- tests ----------------------------------------------------------------------
-build/torture: $(wildcard tests/torture/*.[ch])
+torture_src := tests/torture/torture.c tests/torture/history.c
+build/torture: $(torture_src) tests/torture/history.h
 	@mkdir -p build
-	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -o $@ tests/torture/*.c -lpthread
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -o $@ $(torture_src) -lpthread
+
+build/pairs: tests/torture/pairs.c
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -o $@ $< -lpthread
 
 build/suspend-loop: tests/functional/suspend-loop.c
 	@mkdir -p build
@@ -137,7 +142,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/suspend-loop build/kill-at build/quick build/quick.so build/replay build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/kill-at build/quick build/quick.so build/replay build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps

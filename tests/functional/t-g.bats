@@ -45,6 +45,68 @@ slow_target() { # WRITE_MS
 	finished k
 }
 
+# verbs STATE VERB...: each is tried on j. "VERB" is taken; "VERB:" is refused by the state;
+# "VERB:WHY" is refused with those words.
+verbs() { # STATE VERB...
+	local state=$1 v verb why args
+	shift
+	for v in "$@"; do
+		verb=${v%%:*} why=${v#*:} args=
+		case $verb in
+		set_speed) args=1 ;;
+		change) args=cbw_timeout=1000 ;;
+		esac
+		if [[ $v != *:* ]]; then
+			# shellcheck disable=SC2086 # a word or none
+			msg job "$verb" j $args || { echo "$verb is refused in $state: $(last_error)"; return 1; }
+		else
+			# shellcheck disable=SC2086 # a word or none
+			refused "${why:-job 'j' is $state: $verb is not possible}" msg job "$verb" j $args || return 1
+		fi
+		((++pairs))
+	done
+}
+gone() { msg job dismiss j 2> /dev/null; no_jobs; }
+
+@test "G1 each verb in each state that a backup has" {
+	filter
+	pairs=0
+	nf=$(devno "$F")
+	msg transaction token=t prepare 1 "$nf" 7 backup start j target="$T" sync=full speed=1 auto_dismiss=0
+	state_is j created
+	verbs created set_speed change complete: finalize: dismiss: resume:'is not paused' pause cancel:'is paused: resume it first'
+	pairs=$((pairs - 1)) # not a pair of its own
+	verbs created resume
+	pairs=$((pairs - 1))
+	verbs created cancel
+	wait_for 60 no_jobs
+	start j speed=1
+	wait_state j running
+	verbs running set_speed change complete: finalize: dismiss: resume:'is not paused' pause
+	wait_state j paused
+	verbs paused set_speed change complete: finalize: dismiss: pause:'is paused already' cancel:'use force' resume
+	wait_state j running
+	verbs running cancel
+	wait_state j concluded
+	verbs concluded cancel: pause: resume: set_speed: complete: finalize: change: dismiss
+	wait_for 60 no_jobs
+	start j auto_finalize=0
+	wait_state j pending
+	verbs pending pause: resume: set_speed: complete: change: dismiss: cancel
+	wait_for 60 gone
+	start j auto_finalize=0
+	wait_state j pending
+	verbs pending finalize
+	wait_for 60 gone
+	msg transaction completion_mode=grouped 2 "$nf" 6 backup start j target="$T" sync=full auto_dismiss=0 \
+		"$nf" 6 backup start k target=/dev/ram3 sync=full speed=1
+	wait_state j waiting
+	verbs waiting pause: resume: set_speed: complete: finalize: change: dismiss: cancel
+	wait_for 60 gone
+	echo "$pairs pairs"
+	[ "$pairs" = 48 ]
+}
+
 @test "G2 auto_finalize and auto_dismiss" {
 	filter
 	msg backup start a target="$T" sync=full
