@@ -22,6 +22,7 @@ enum {
 	O_NO_FREEZE, O_ALLOW_LARGER, O_VERSION, O_DISABLED, O_ALL_DIRTY,
 	O_GRANULARITY, O_FORMAT, O_BITMAP, O_LEVEL, O_INCREMENTAL,
 	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_AFTER_CRASH, O_FOR,
+	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
 };
 
 static const struct verb verbs[] = {
@@ -40,9 +41,12 @@ static const struct verb verbs[] = {
 	  "list all filters", cmd_list },
 	{ NULL, "status", 1, 1, "DEVICE", "json bytes noheadings",
 	  "a filter's counters and jobs", cmd_status },
-	{ NULL, "backup", 1, 1, "DEVICE --to TARGET",
-	  "to incremental level bitmap id speed cluster max-chunk max-workers detect-zeroes on-source-error on-target-error on-cbw-error cbw-timeout allow-larger no-freeze force detach progress json bytes noheadings",
-	  "copy a device as it is at this instant", cmd_backup },
+	{ NULL, "backup", 1, 256, "DEVICE[=TARGET]... [--to TARGET]",
+	  "to to-vg create completion-mode sequential incremental level bitmap id speed cluster max-chunk max-workers detect-zeroes on-source-error on-target-error on-cbw-error cbw-timeout allow-larger no-freeze force detach progress json bytes noheadings",
+	  "copy devices as they are at this instant", cmd_backup },
+	{ NULL, "transaction", 1, 1, "FILE",
+	  "dry-run detach progress json bytes noheadings",
+	  "do what a document says at one instant", cmd_transaction },
 	{ NULL, "monitor", 0, 64, "[DEVICE...]", "json",
 	  "print what happens to jobs, as it does", cmd_monitor },
 	{ "bitmap", "add", 2, 2, "DEVICE NAME",
@@ -123,6 +127,11 @@ static const struct option options[] = {
 	{ "level", required_argument, NULL, O_LEVEL },
 	{ "incremental", required_argument, NULL, O_INCREMENTAL },
 	{ "to", required_argument, NULL, O_TO },
+	{ "to-vg", required_argument, NULL, O_TO_VG },
+	{ "create", no_argument, NULL, O_CREATE },
+	{ "sequential", no_argument, NULL, O_SEQUENTIAL },
+	{ "completion-mode", required_argument, NULL, O_COMPLETION_MODE },
+	{ "dry-run", no_argument, NULL, O_DRY_RUN },
 	{ "id", required_argument, NULL, O_ID },
 	{ "speed", required_argument, NULL, O_SPEED },
 	{ "cluster", required_argument, NULL, O_CLUSTER },
@@ -207,6 +216,8 @@ static const char **text_option(struct options *o, int c)
 	case O_LEVEL: return &o->level;
 	case O_INCREMENTAL: return &o->incremental;
 	case O_TO: return &o->to;
+	case O_TO_VG: return &o->to_vg;
+	case O_COMPLETION_MODE: return &o->completion_mode;
 	case O_ID: return &o->id;
 	case O_SPEED: return &o->speed;
 	case O_CLUSTER: return &o->cluster;
@@ -238,6 +249,9 @@ static bool *flag_option(struct options *o, int c)
 	case O_DISABLED: return &o->disabled;
 	case O_ALL_DIRTY: return &o->all_dirty;
 	case O_PERSISTENT: return &o->persistent;
+	case O_CREATE: return &o->create;
+	case O_SEQUENTIAL: return &o->sequential;
+	case O_DRY_RUN: return &o->dry_run;
 	default: return NULL;
 	}
 }
