@@ -86,3 +86,36 @@ to_none() {
 	umount /mnt/a
 	e2fsck -fn /dev/v/a
 }
+
+no_jobs() {
+	local lv id
+	for lv in v/a v/b; do
+		for id in $(jobs_of $lv); do
+			dmbackup job cancel $lv "$id" --force 2> /dev/null || dmbackup job dismiss $lv "$id" 2> /dev/null || true
+		done
+		[[ -z $(jobs_of $lv) ]] || return 1
+	done
+}
+
+@test "a group backup is killed at a third of the points" {
+	setup_file_seed
+	two_volumes
+	copies
+	attached
+	count_calls dmbackup backup v/a v/b --to-vg w --level full --speed 8M
+	points 34
+	for ((i = 0; i < points; i++)); do
+		kill_somewhere dmbackup backup v/a v/b --to-vg w --force --level auto --speed 8M
+		all_is_well
+		wait_for 120 no_jobs
+	done
+	# and then one that is let be
+	dmbackup backup v/a v/b --to-vg w --force --level auto
+	e2fsck -fn /dev/w/a
+	e2fsck -fn /dev/w/b
+	dmbackup detach v/a --force
+	dmbackup detach v/b --force
+	umount /mnt/a /mnt/b
+	e2fsck -fn /dev/v/a
+	e2fsck -fn /dev/v/b
+}
