@@ -413,17 +413,16 @@ static void detach_finish(void *ctx)
 {
 	struct detach *x = ctx;
 	struct dm_tab live;
-	bool pass;
+	bool filter, pass;
 
 	if (dm_tab_read(x->d->dm.name, &live))
 		return;
+	filter = dm_tab_is(&live, "backup");
 	pass = dm_tab_is(&live, "backup-pass");
-	if (dm_tab_is(&live, "backup"))
-		dm_clear(x->d->dm.name);
 	dm_tab_free(&live);
-	if (pass && detach_swap(x, &x->old))
-		return;
-	if (pass)
+	if (filter)
+		dm_clear(x->d->dm.name);
+	else if (!pass || !detach_swap(x, &x->old))
 		dm_remove(x->lower.name);
 }
 
