@@ -303,9 +303,9 @@ finished() {
 
 # status WORD: mode, staged, budget, held, longest (ms), or a counter's name
 status() {
-	local f
-	quick -v f status "${FILTER:-f}"
-	read -r -a f <<< "$f"
+	local f line
+	quick -v line status "${FILTER:-f}"
+	read -r -a f <<< "$line"
 	case $1 in
 	mode) echo "${f[4]}" ;;
 	staged) echo "${f[5]%/*}" ;;

@@ -85,6 +85,8 @@ static char *packed(const char *table, size_t *length, unsigned int *targets)
 		size = (sizeof(t) + strlen(line + at) + 1 + 7) & ~7ul;
 		t.next = size;
 		data = realloc(data, used + size);
+		if (!data)
+			abort();
 		memset(data + used, 0, size);
 		memcpy(data + used, &t, sizeof(t));
 		strcpy(data + used + sizeof(t), line + at);
