@@ -159,6 +159,16 @@ static bool bk_held_is_late(struct bk_bio *pb, struct bk_pit *pit)
 	return ms && time_after_eq(jiffies, pb->since + msecs_to_jiffies(ms));
 }
 
+/*
+ * A suspend gives the points in time that long between two that break, but no
+ * more than once: it is to end, however many there are.
+ */
+static bool bk_held_is_overdue(struct bk_bio *pb)
+{
+	return READ_ONCE(pb->in->suspending) &&
+	       time_after_eq(jiffies, pb->in->suspend_by + BK_HELD_SPARE);
+}
+
 /* The point in time that @pb waits for and is late for, if any. */
 static struct bk_pit *bk_held_late_for(struct bk_cfg *cfg, struct bk_bio *pb)
 {
@@ -206,9 +216,9 @@ static struct bk_pit *bk_held_victim(struct bk_cfg *cfg, struct bk_pit *pit)
 
 /*
  * Looks for a bio that has waited too long. One measure is taken at a time:
- * what it frees is given BK_HELD_SPARE to help the others. The list is in the
- * order of arrival, so a bio whose data no point in time is late with hides
- * none that is much later.
+ * what it frees is given BK_HELD_SPARE to help the others, unless a suspend is
+ * overdue. The list is in the order of arrival, so a bio whose data no point in
+ * time is late with hides none that is much later.
  */
 static void bk_held_work(struct work_struct *work)
 {
@@ -217,6 +227,7 @@ static void bk_held_work(struct work_struct *work)
 	struct bk_cfg *cfg = bk_cfg_get(&origin->gate);
 	struct bk_held *held = &origin->held;
 	bool fail = false, hurry = false, again;
+	unsigned long tick = BK_HELD_TICK;
 	struct bk_pit *pit = NULL;
 	struct bk_bio *pb;
 
@@ -233,7 +244,12 @@ static void bk_held_work(struct work_struct *work)
 		if (READ_ONCE(pit->params.cbw->policy) == BK_BREAK_GUEST_WRITE) {
 			WRITE_ONCE(pb->fail, BLK_STS_TIMEOUT);
 			fail = true;
-		} else if (time_after_eq(jiffies, held->spare_until)) {
+			pit = NULL;
+			continue;
+		}
+		if (bk_held_is_overdue(pb))
+			tick = 0;
+		if (!tick || time_after_eq(jiffies, held->spare_until)) {
 			held->spare_until = jiffies + BK_HELD_SPARE;
 			pit = bk_held_victim(cfg, pit);
 			break;
@@ -250,7 +266,7 @@ static void bk_held_work(struct work_struct *work)
 	if (fail)
 		bk_io_kick_all(origin);
 	if (again)
-		queue_delayed_work(origin->cow_wq, &held->work, BK_HELD_TICK);
+		queue_delayed_work(origin->cow_wq, &held->work, tick);
 }
 
 /*----------------------------------------------------------------*/
@@ -591,13 +607,20 @@ int bk_io_end(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 	return DM_ENDIO_DONE;
 }
 
+/* Is @pb to be given back, or to fail? held.lock: who asks for it takes lists. */
+static bool bk_io_is_called_off(struct bk_bio *pb)
+{
+	return dm_noflush_suspending(pb->in->ti) || READ_ONCE(pb->fail);
+}
+
 /*
  * Wait until the old epoch has drained. False if it has: bk_io_drained() marks
  * the points in time first and takes the list then.
  */
-static bool bk_io_wait_drained(struct bk_origin *origin, struct bk_cfg *cfg,
-			       struct bio *bio)
+static bool bk_io_wait_drained(struct bk_bio *pb, struct bio *bio,
+			       struct bk_cfg *cfg)
 {
+	struct bk_origin *origin = pb->in->origin;
 	bool wait = false;
 	unsigned int i;
 
@@ -605,6 +628,7 @@ static bool bk_io_wait_drained(struct bk_origin *origin, struct bk_cfg *cfg,
 	for (i = 0; i < cfg->nr_pits; i++)
 		wait |= !bk_pit_is_drained(cfg->pits[i]) &&
 			!bk_pit_is_stopped(cfg->pits[i]);
+	wait = wait && !bk_io_is_called_off(pb);
 	if (wait)
 		bio_list_add(&origin->undrained, bio);
 	spin_unlock(&origin->held.lock);
@@ -624,7 +648,7 @@ static bool bk_io_wait_hot(struct bk_bio *pb, struct bio *bio)
 
 	spin_lock(&origin->held.lock);
 	wait = !bk_store_is_hot(origin->store, start, end) &&
-	       !dm_noflush_suspending(pb->in->ti);
+	       !bk_io_is_called_off(pb);
 	if (wait)
 		bio_list_add(&origin->cold, bio);
 	spin_unlock(&origin->held.lock);
@@ -651,7 +675,7 @@ static bool bk_io_hold(struct bk_bio *pb, struct bio *bio, struct bk_cfg *cfg)
 	case BK_HOLD_HELD:
 		return false;
 	case BK_HOLD_UNDRAINED:
-		return !bk_io_wait_drained(origin, cfg, bio);
+		return !bk_io_wait_drained(pb, bio, cfg);
 	case BK_HOLD_AGAIN:
 		if (r) {
 			bk_io_starve(origin, bio);
