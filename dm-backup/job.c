@@ -190,9 +190,9 @@ static void bk_job_event(struct bk_job *job, const char *what,
 enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 			    blk_status_t status, bool guest)
 {
+	const char *what = write ? "writing destination" : "reading origin";
 	int err = blk_status_to_errno(status);
 	enum bk_action action = bk_job_action(job, write, err);
-	bool event = false;
 
 	spin_lock(&job->lock);
 	bk_job_note_error(job, write, sector, err);
@@ -203,17 +203,18 @@ enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 		job->not_before = ktime_get_ns() +
 				  job->backoff_ms * NSEC_PER_MSEC;
 	} else if (!guest && action == BK_ACTION_STOP) {
-		event = !job->user_paused;
+		/* Told by step_work: telling allocates. */
+		if (!job->user_paused)
+			snprintf(job->stopped_by, sizeof(job->stopped_by),
+				 "paused: %s sector %llu failed", what,
+				 (unsigned long long)sector);
 		WRITE_ONCE(job->user_paused, true);
 	}
 	spin_unlock(&job->lock);
 
 	if (!guest && action == BK_ACTION_REPORT)
-		bk_job_say(job, err, "%s sector %llu failed",
-			   write ? "writing destination" : "reading origin",
+		bk_job_say(job, err, "%s sector %llu failed", what,
 			   (unsigned long long)sector);
-	if (event)
-		bk_job_event(job, "error", "paused by an error");
 	bk_job_kick(job);
 	return action;
 }
@@ -382,14 +383,19 @@ static void bk_job_step_created(struct bk_job *job)
 
 static void bk_job_step_running(struct bk_job *job)
 {
+	char stopped_by[sizeof(job->stopped_by)];
 	bool paused, resumed;
 
 	spin_lock(&job->lock);
 	paused = job->user_paused;
 	resumed = job->resumed;
 	job->resumed = false;
+	strscpy(stopped_by, job->stopped_by, sizeof(stopped_by));
+	job->stopped_by[0] = '\0';
 	spin_unlock(&job->lock);
 
+	if (stopped_by[0])
+		bk_job_event(job, "error", stopped_by);
 	if (resumed) {
 		job->type->resumed(job);
 		bk_job_queue_copy(job, 0);

@@ -146,6 +146,7 @@ struct bk_job_params {
  * @state:	its state
  * @committing:	its transaction makes the cut: it can't be aborted now
  * @user_paused: pause is requested
+ * @stopped_by:	an error policy has paused it: why, until that has been told
  * @resumed:	the driver is to be told of a resume
  * @cancel:	cancel is requested
  * @finalize:	the same
@@ -191,6 +192,7 @@ struct bk_job {
 	enum bk_job_state state;
 	bool committing;
 	bool user_paused;
+	char stopped_by[72];
 	bool resumed;
 	bool cancel;
 	bool finalize;
