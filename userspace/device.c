@@ -322,6 +322,14 @@ int device_open(const struct device *d, int flags)
 	return fd;
 }
 
+void device_tag(const struct device *d, char *tag, size_t size)
+{
+	if (d->is_dm && d->dm.uuid[0])
+		snprintf(tag, size, "%.127s", d->dm.uuid);
+	else
+		snprintf(tag, size, "%u:%u", d->major, d->minor);
+}
+
 /*------------------------------------------------------------------*/
 /* What stands on what */
 

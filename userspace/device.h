@@ -11,6 +11,7 @@
 #include "dm.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct device {
@@ -43,6 +44,9 @@ int device_open(const struct device *d, int flags);
 
 /* Does @d, through whatever layers and files, stand on @on? */
 bool device_stands_on(const struct device *d, const struct device *on);
+
+/* What a bitmap remembers of a target: its dm uuid, or its number. */
+void device_tag(const struct device *d, char *tag, size_t size);
 
 /* May @d be overwritten? 0, or an exit code after saying why not. */
 int device_check_target(const struct device *d, bool force);

@@ -107,6 +107,7 @@ int cmd_list(int argc, char **argv, const struct options *o);
 int cmd_status(int argc, char **argv, const struct options *o);
 int cmd_backup(int argc, char **argv, const struct options *o);
 int cmd_transaction(int argc, char **argv, const struct options *o);
+int cmd_verify(int argc, char **argv, const struct options *o);
 int cmd_bitmap_add(int argc, char **argv, const struct options *o);
 int cmd_bitmap_remove(int argc, char **argv, const struct options *o);
 int cmd_bitmap_clear(int argc, char **argv, const struct options *o);

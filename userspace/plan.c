@@ -50,8 +50,7 @@ int plan_target(const struct options *o, const struct device *to,
 	char number[32], *c;
 
 	snprintf(number, sizeof(number), "%u:%u", to->major, to->minor);
-	snprintf(p->tag, sizeof(p->tag), "%.127s",
-		 to->is_dm && to->dm.uuid[0] ? to->dm.uuid : number);
+	device_tag(to, p->tag, sizeof(p->tag));
 	if (name && strlen(name) < sizeof(p->bitmap))
 		snprintf(p->bitmap, sizeof(p->bitmap), "%s", name);
 	else if (!name)
