@@ -288,6 +288,18 @@ wait_for() {
 		quick sleep 50
 	done
 }
+# one_in TIMES COMMAND...: a measurement that is good once in so many times: a busy
+# host may not run the machine for a while. What must never be goes to $wrong.
+one_in() {
+	local n=$1
+	shift
+	wrong=
+	until "$@"; do
+		[[ -z $wrong ]] && ((--n)) || return 1
+	done
+	[[ -z $wrong ]]
+}
+now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 state_is() {
 	local now
 	look now state "$1" 2> /dev/null && [[ $now == "$2" ]]
@@ -322,6 +334,15 @@ status() {
 staged() { status staged; }
 staged_is() { [[ $(staged) == "$1" ]]; }
 someone_waits() { [[ $(status held) -gt 0 ]]; }
+nobody_waits() { ! someone_waits; }
+# held_within MS: no write was held longer than cbw_timeout=MS and what it may take to
+# notice, 100 ms and two ticks.
+held_within() {
+	local longest
+	longest=$(status longest)
+	echo "longest $longest"
+	((longest <= $1 + 108))
+}
 # in_flight: has F sent writes on that have not come back?
 in_flight() {
 	local writes

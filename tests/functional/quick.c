@@ -3,9 +3,13 @@
  * quick message NAME WORD...               what dmsetup message NAME 0 WORD... does
  * quick status NAME                        its status line
  * quick write DEVICE BYTE OFFSET LENGTH    one direct write of a byte, repeated
+ * quick timed DEVICE BYTE OFFSET LENGTH    the same, and how long it took, ms
  * quick holds DEVICE BYTE OFFSET LENGTH    does it hold that there?
  * quick fill DEVICE FILE                   writes all of a file to its beginning
  * quick flush DEVICE
+ * quick exclusive DEVICE                   can it be opened so?
+ * quick durable LOG MARK FILE              what dm-log-writes says was durable at the
+ *                                          mark, written to FILE
  * quick covered OLD NEW                    do the ranges on stdin ("start length",
  *                                          sectors) hold all that differs?
  * quick log [clear]                        the kernel's log since it was cleared
@@ -161,6 +165,23 @@ static int repeated(char **argv, bool holds)
 	return err;
 }
 
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000.0 + t.tv_nsec / 1e6;
+}
+
+static int timed(FILE *out, char **argv)
+{
+	double began = now();
+	int err = repeated(argv, false);
+
+	fprintf(out, "%.0f\n", now() - began);
+	return err;
+}
+
 static int fill(const char *device, const char *file)
 {
 	int fd = open(file, O_RDONLY | O_CLOEXEC), err = 1;
@@ -189,6 +210,62 @@ static int flush(const char *device)
 		failed(device);
 	if (fd >= 0)
 		close(fd);
+	return err;
+}
+
+static int exclusive(const char *device)
+{
+	int fd = open(device, O_RDWR | O_EXCL | O_CLOEXEC);
+
+	if (fd < 0)
+		return failed(device);
+	close(fd);
+	return 0;
+}
+
+/*
+ * The log has a write once the device was flushed after it, and a mark where it was
+ * made: what stands before the mark would survive a power cut there. Entries begin
+ * with four numbers: sector, sectors, flags, length of a mark; the log itself with
+ * three, of which the last is how many there are.
+ */
+static int apply(FILE *log, FILE *to, const char *mark)
+{
+	static unsigned char block[512], data[1 << 20];
+	unsigned long long e[4], entries, sectors, n;
+
+	if (fread(block, 512, 1, log) != 1)
+		return 1;
+	memcpy(e, block, sizeof(e));
+	for (entries = e[2]; entries && fread(block, 512, 1, log) == 1; entries--) {
+		memcpy(e, block, sizeof(e));
+		if ((e[2] & 8) && e[3] == strlen(mark) &&
+		    !memcmp(block + sizeof(e), mark, e[3]))
+			return 0;
+		if (e[2] & (4 | 8))
+			continue;		/* a discard; another mark */
+		fseek(to, e[0] * 512, SEEK_SET);
+		for (sectors = e[1]; sectors; sectors -= n) {
+			n = sectors < 2048 ? sectors : 2048;
+			if (fread(data, 512, n, log) != n ||
+			    fwrite(data, 512, n, to) != n)
+				return 1;
+		}
+	}
+	fprintf(stderr, "quick: there is no mark '%s'\n", mark);
+	return 1;
+}
+
+/* LOG MARK FILE */
+static int durable(char **argv)
+{
+	FILE *log = fopen(argv[0], "re"), *to = log ? fopen(argv[2], "r+e") : NULL;
+	int err = to ? apply(log, to, argv[1]) : failed(argv[log ? 2 : 0]);
+
+	if (to && fclose(to))
+		err = failed(argv[2]);
+	if (log)
+		fclose(log);
 	return err;
 }
 
@@ -293,10 +370,16 @@ int quick(FILE *out, int argc, char **argv)
 		return repeated(argv + 1, false);
 	if (argc == 5 && !strcmp(verb, "holds"))
 		return repeated(argv + 1, true);
+	if (argc == 5 && !strcmp(verb, "timed"))
+		return timed(out, argv + 1);
 	if (argc == 3 && !strcmp(verb, "fill"))
 		return fill(argv[1], argv[2]);
 	if (argc == 2 && !strcmp(verb, "flush"))
 		return flush(argv[1]);
+	if (argc == 2 && !strcmp(verb, "exclusive"))
+		return exclusive(argv[1]);
+	if (argc == 4 && !strcmp(verb, "durable"))
+		return durable(argv + 1);
 	if (argc == 3 && !strcmp(verb, "covered"))
 		return covered(out, argv + 1);
 	if (argc == 1 && !strcmp(verb, "log"))
