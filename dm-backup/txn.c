@@ -142,10 +142,22 @@ bool bk_txn_accept(struct bk_txn *txn)
 void bk_txn_prepared(struct bk_txn *txn, int err)
 {
 	spin_lock(&txn->lock);
-	txn->reported = true;
 	txn->report = err;
+	txn->reported = true;
 	spin_unlock(&txn->lock);
 	wake_up_all(&txn->wait);
+}
+
+/* Has the job reported, and what? Under the lock: the one comes with the other. */
+static bool bk_txn_reported(struct bk_txn *txn, int *report)
+{
+	bool reported;
+
+	spin_lock(&txn->lock);
+	reported = txn->reported;
+	*report = txn->report;
+	spin_unlock(&txn->lock);
+	return reported;
 }
 
 /**
@@ -163,13 +175,14 @@ int bk_txn_wait_job(struct bk_txn *txn, struct bk_job *job, char *error,
 {
 	long left = txn->plain ? MAX_SCHEDULE_TIMEOUT :
 		    max_t(long, txn->prepare_by - jiffies, 1);
+	int report;
 
-	left = wait_event_timeout(txn->wait, READ_ONCE(txn->reported) ||
+	left = wait_event_timeout(txn->wait, bk_txn_reported(txn, &report) ||
 				  bk_txn_is_stopped(txn), left);
-	if (READ_ONCE(txn->reported)) {
-		if (txn->report)
+	if (bk_txn_reported(txn, &report)) {
+		if (report)
 			strscpy(error, job->cause, size);
-		return txn->report;
+		return report;
 	}
 	if (left) {
 		strscpy(error, "aborted", size);
