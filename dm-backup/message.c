@@ -8,6 +8,7 @@
 #include "compat.h"
 #include "job.h"
 #include "module.h"
+#include "options.h"
 #include "store.h"
 #include "txn.h"
 
@@ -237,20 +238,13 @@ static int bk_msg_bitmap_checksum(struct bk_msg *m)
 static int bk_msg_range(struct bk_msg *m, const char *word, u64 len, u64 *start,
 			u64 *end)
 {
-	char copy[48], *plus;
+	int r = bk_option_range(word, len, start, end);
 
-	plus = strscpy(copy, word, sizeof(copy)) < 0 ? NULL : strchr(copy, '+');
-	if (plus)
-		*plus++ = '\0';
-	if (!plus || !isdigit(copy[0]) || !isdigit(plus[0]) ||
-	    kstrtou64(copy, 10, start) || kstrtou64(plus, 10, end) || !*end)
-		return bk_refuse(m, -EINVAL, "'%.40s' is not <start>+<length>",
-				 word);
-	if (*start >= len || *end > len - *start)
-		return bk_refuse(m, -ERANGE,
-				 "%.40s is behind the end of the device", word);
-	*end += *start;
-	return 0;
+	if (r == -EINVAL)
+		bk_refuse(m, r, "'%.40s' is not <start>+<length>", word);
+	else if (r)
+		bk_refuse(m, r, "%.40s is behind the end of the device", word);
+	return r;
 }
 
 static int bk_msg_bitmap_load(struct bk_msg *m)

@@ -212,6 +212,41 @@ int bk_options_parse_pairs(const struct bk_option *opts, unsigned int nr_opts,
 	return bk_options_missing(opts, nr_opts, *given, error, error_size);
 }
 
+/* Digits that are a number, up to @stop. */
+static bool bk_option_digits(const char *from, const char *stop, u64 *value)
+{
+	char copy[24];
+	size_t n = stop - from;
+
+	if (!n || n >= sizeof(copy) || !isdigit(*from) || !isdigit(stop[-1]))
+		return false;
+	memcpy(copy, from, n);
+	copy[n] = '\0';
+	return !kstrtoull(copy, 10, value);
+}
+
+/**
+ * bk_option_range - read "<start>+<length>", in sectors
+ * @word:	the word
+ * @len:	of the device
+ * @start:	set to the first sector
+ * @end:	set to the end, exclusive
+ *
+ * Return: 0; -EINVAL: it is no such word; -ERANGE: it is behind the device's end.
+ */
+int bk_option_range(const char *word, u64 len, u64 *start, u64 *end)
+{
+	const char *plus = strchr(word, '+');
+
+	if (!plus || !bk_option_digits(word, plus, start) ||
+	    !bk_option_digits(plus + 1, word + strlen(word), end) || !*end)
+		return -EINVAL;
+	if (*start >= len || *end > len - *start)
+		return -ERANGE;
+	*end += *start;
+	return 0;
+}
+
 /**
  * bk_option_check_id - is it the id of a job?
  * @id:		a letter, then letters, digits, '-', '.', '_'; at most 127

@@ -829,11 +829,59 @@ static void test_ids(void)
 	}
 }
 
+static void test_ranges(void)
+{
+	static const struct {
+		const char *word;
+		int want;
+		u64 start, end;
+	} cases[] = {
+		{ "0+1", 0, 0, 1 },
+		{ "0+1000", 0, 0, 1000 },
+		{ "999+1", 0, 999, 1000 },
+		{ "7+8", 0, 7, 15 },
+		{ .word = "1000+1", .want = -ERANGE },
+		{ .word = "0+1001", .want = -ERANGE },
+		{ .word = "999+18446744073709551615", .want = -ERANGE },
+		{ .word = "18446744073709551615+1", .want = -ERANGE },
+		{ .word = "", .want = -EINVAL },
+		{ .word = "+", .want = -EINVAL },
+		{ .word = "1", .want = -EINVAL },
+		{ .word = "1+", .want = -EINVAL },
+		{ .word = "+1", .want = -EINVAL },
+		{ .word = "0+0", .want = -EINVAL },
+		{ .word = "1+1+1", .want = -EINVAL },
+		{ .word = "1 +1", .want = -EINVAL },
+		{ .word = "1+ 1", .want = -EINVAL },
+		{ .word = "1+1\n", .want = -EINVAL },
+		{ .word = "-1+1", .want = -EINVAL },
+		{ .word = "1+-1", .want = -EINVAL },
+		{ .word = "0x1+1", .want = -EINVAL },
+		{ .word = "1++1", .want = -EINVAL },
+		{ .word = "18446744073709551616+1", .want = -EINVAL },
+		{ .word = "0000000000000000000000000001+1", .want = -EINVAL },
+	};
+	unsigned int i;
+
+	for (i = 0; i < COUNT(cases); i++) {
+		char *exact = strdup(cases[i].word);
+		u64 start = 0, end = 0;
+		int r = bk_option_range(exact, 1000, &start, &end);
+
+		CHECK(r == cases[i].want, "'%s': %d", cases[i].word, r);
+		CHECK(r || (start == cases[i].start && end == cases[i].end),
+		      "'%s': %llu to %llu", cases[i].word,
+		      (unsigned long long)start, (unsigned long long)end);
+		free(exact);
+	}
+}
+
 const struct unit_test unit_options[] = {
 	{ "a table of words, good and bad", test_table },
 	{ "words of tables", test_pairs },
 	{ "64 options", test_many },
 	{ "random words: refused by name, or stored exactly", test_random },
 	{ "ids of jobs", test_ids },
+	{ "ranges of sectors", test_ranges },
 	{ NULL, NULL }
 };
