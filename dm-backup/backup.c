@@ -242,6 +242,15 @@ static void bk_backup_copied(struct bk_pit *pit, unsigned int sectors,
 		bk_job_kick(&b->job);
 }
 
+static void bk_backup_dropped(struct bk_pit *pit, u64 sectors)
+{
+	struct bk_backup *b = bk_pit_backup(pit);
+
+	bk_job_drop(&b->job, sectors);
+	if (!atomic_long_read(&pit->todo))
+		bk_job_kick(&b->job);
+}
+
 static enum bk_action bk_backup_error(struct bk_pit *pit, bool write,
 				      sector_t sector, blk_status_t status,
 				      bool guest)
@@ -277,6 +286,7 @@ static const struct bk_pit_ops bk_backup_pit_ops = {
 	.narrowed	= bk_backup_narrowed,
 	.claimed	= bk_backup_claimed,
 	.copied		= bk_backup_copied,
+	.dropped	= bk_backup_dropped,
 	.error		= bk_backup_error,
 	.broken		= bk_backup_broken,
 	.kick		= bk_backup_kick,
@@ -402,6 +412,8 @@ static int bk_backup_make_pit(struct bk_backup *b)
 		.zeroes		= &b->zeroes,
 		.cbw		= &b->cbw,
 		.only		= b->only,
+		/* a job's own bitmap has a successor by then */
+		.only_grows	= b->params.sync == BK_SYNC_TOP && b->allocated,
 	};
 	int err;
 
@@ -664,21 +676,36 @@ static int bk_backup_end_bitmap(struct bk_backup *b, bool hurry)
 	return 0;
 }
 
+/* No view is made of it from here on; those that there are keep it. */
+static struct bk_pit *bk_backup_take_pit(struct bk_backup *b)
+{
+	struct bk_pit *pit;
+
+	spin_lock(&b->job.lock);
+	pit = b->pit;
+	b->pit = NULL;
+	spin_unlock(&b->job.lock);
+	return pit;
+}
+
 static void bk_backup_let_go(struct bk_backup *b)
 {
 	struct bk_origin *origin = b->job.origin;
+	struct bk_pit *pit = bk_backup_take_pit(b);
 
 	b->released = true;
 	b->release_by = jiffies + msecs_to_jiffies(BK_RELEASE_MS);
 	bk_origin_io_cancel(origin, &b->deferred);
-	if (b->pit) {
-		bk_pit_stop(b->pit);
-		bk_pit_quit(b->pit);
-		bk_cfg_remove_pit(origin, b->pit);
+	if (pit) {
+		if (b->job.err)
+			bk_pit_stop(pit);
+		else
+			bk_pit_complete(pit);
+		bk_pit_quit(pit);
+		bk_cfg_remove_pit(origin, pit);
 		/* Ops on a destination that hangs may keep the pit for long. */
-		bk_reserve_exit(&origin->pool, &b->pit->reserve);
-		bk_pit_put(b->pit);
-		b->pit = NULL;
+		bk_reserve_exit(&origin->pool, &pit->reserve);
+		bk_pit_put(pit);
 	}
 	if (b->dest)
 		bk_dest_put(b->dest);
@@ -694,6 +721,7 @@ static int bk_backup_release(struct bk_job *job, bool hurry)
 		bk_backup_let_go(b);
 	if (b->dest) {
 		if (!bk_dest_closed(b->dest) && !hurry &&
+		    !bk_dest_is_viewed(b->dest) &&
 		    time_before(jiffies, b->release_by)) {
 			bk_job_wake_in(job, BK_RELEASE_TICK_MS);
 			return -EINPROGRESS;
@@ -706,12 +734,36 @@ static int bk_backup_release(struct bk_job *job, bool hurry)
 	return 0;
 }
 
+/*
+ * The point in time, for a view. What a view discards is not copied, so a bitmap
+ * that is to lose its bits can't have that.
+ */
+static struct bk_pit *bk_backup_view(struct bk_job *job, bool *may_discard)
+{
+	struct bk_backup *b = bk_backup_of(job);
+
+	lockdep_assert_held(&job->lock);
+	*may_discard = !b->bitmap || b->params.bitmap_mode == BK_MODE_NEVER;
+	return b->pit;
+}
+
+static unsigned int bk_backup_views(struct bk_job *job)
+{
+	struct bk_backup *b = bk_backup_of(job);
+	unsigned int views;
+
+	spin_lock(&job->lock);
+	views = b->pit ? atomic_read(&b->pit->views) : 0;
+	spin_unlock(&job->lock);
+	return views;
+}
+
 static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
 {
 	struct bk_backup *b = bk_backup_of(job);
 
 	return scnprintf(buf, size,
-			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%u guest_copied=%llu",
+			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%u guest_copied=%llu views=%u",
 			 b->params.target, bk_sync_names[b->params.sync],
 			 b->params.bitmap ?: "-",
 			 bk_bitmap_mode_names[b->params.bitmap_mode] ?: "-",
@@ -720,7 +772,8 @@ static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
 			 bk_zeroes_names[READ_ONCE(b->zeroes)],
 			 bk_cbw_policy_names[READ_ONCE(b->cbw.policy)],
 			 READ_ONCE(b->cbw.timeout),
-			 (unsigned long long)atomic64_read(&b->guest_sectors));
+			 (unsigned long long)atomic64_read(&b->guest_sectors),
+			 bk_backup_views(job));
 }
 
 /**
@@ -796,6 +849,7 @@ static const struct bk_job_type bk_backup_type = {
 	.settle		= bk_backup_settle,
 	.abort		= bk_backup_abort,
 	.release	= bk_backup_release,
+	.view		= bk_backup_view,
 	.show		= bk_backup_show,
 	.change		= bk_backup_change,
 	.free		= bk_backup_free,

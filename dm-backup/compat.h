@@ -73,11 +73,13 @@ static inline void bk_bdev_close(struct bk_bdev *b)
 	b->bdev = NULL;
 }
 
-/* The bit in dm_table_get_mode() that says a table may be written through. */
+/* Bits of dm_table_get_mode(), and of what a device is opened for. */
 #ifdef BLK_OPEN_WRITE
 #define BK_MODE_WRITE	BLK_OPEN_WRITE
+#define BK_MODE_READ	BLK_OPEN_READ
 #else
 #define BK_MODE_WRITE	FMODE_WRITE
+#define BK_MODE_READ	FMODE_READ
 #endif
 
 /* __assign_str() once wanted the source a second time. */

@@ -9,15 +9,6 @@
 #include "op.h"
 #include "trace.h"
 
-/* The last cluster of the lane that holds @cluster, or of the device. */
-static unsigned long bk_pit_lane_end(struct bk_pit *pit, unsigned long cluster)
-{
-	unsigned long end = ((cluster >> pit->lane_shift) + 1)
-			    << pit->lane_shift;
-
-	return min(end, pit->clusters);
-}
-
 /* Claim what a write of [first, last] needs; the ops go to @batch. */
 static int bk_pit_claim(struct bk_pit *pit, unsigned long first,
 			unsigned long last, struct list_head *batch)

@@ -47,7 +47,7 @@ int bk_dest_list_orphans(char *buf, size_t size)
 
 	spin_lock(&bk_dests_lock);
 	list_for_each_entry(dest, &bk_dests, list)
-		if (!READ_ONCE(dest->wq))
+		if (!READ_ONCE(dest->wq) && !bk_dest_is_viewed(dest))
 			len += scnprintf(buf + len, size - len, "%s%u:%u",
 					 len ? " " : "", MAJOR(dest->dev),
 					 MINOR(dest->dev));

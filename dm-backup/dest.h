@@ -16,6 +16,10 @@
  *   When the last user goes it is closed, in the module's workqueue, and the
  *   owner is told, who keeps the struct itself until bk_dest_forget().
  *
+ * Viewers
+ *   Views read from it, whether it has an owner or not, and close it when they go.
+ *   One that is viewed does not hang: it is no orphan.
+ *
  * Orphaning
  *   An owner that does not want to wait for that any longer calls
  *   bk_dest_forget() early. From then on nobody is told of anything, and the
@@ -68,6 +72,7 @@ struct bk_slot {
  * struct bk_dest - a destination
  * @ref:	the owner's and, while it is not closed, the users'
  * @users:	see above; also while it is being opened or flushed
+ * @viewers:	how many of them are views
  * @list:	on the list of all destinations
  * @dev:	device number
  * @path:	to look @dev up by when it is opened, or NULL
@@ -91,6 +96,7 @@ struct bk_slot {
 struct bk_dest {
 	struct kref ref;
 	refcount_t users;
+	atomic_t viewers;
 	struct list_head list;
 	dev_t dev;
 	char *path;
@@ -125,6 +131,11 @@ bool bk_dest_wait_closed(dev_t dev, unsigned long timeout);
 static inline void bk_dest_get(struct bk_dest *dest)
 {
 	refcount_inc(&dest->users);
+}
+
+static inline bool bk_dest_is_viewed(const struct bk_dest *dest)
+{
+	return atomic_read(&dest->viewers);
 }
 
 /**

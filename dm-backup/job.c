@@ -250,6 +250,42 @@ void bk_job_set_total(struct bk_job *job, u64 sectors)
 }
 
 /**
+ * bk_job_drop - some of it is not to be copied any more
+ * @job:	the job
+ * @sectors:	that much
+ */
+void bk_job_drop(struct bk_job *job, u64 sectors)
+{
+	spin_lock(&job->lock);
+	job->total -= min_t(u64, sectors, job->total);
+	spin_unlock(&job->lock);
+}
+
+/**
+ * bk_job_view - a job's point in time, for a view
+ * @job:	the job; the filter's lock is held
+ * @may_discard: set to whether parts of it can leave the job
+ *
+ * Return: a reference, counted in the point in time's views; NULL if there is
+ * none: the job has not started, has ended, or is of a kind without one.
+ */
+struct bk_pit *bk_job_view(struct bk_job *job, bool *may_discard)
+{
+	struct bk_pit *pit = NULL;
+
+	spin_lock(&job->lock);
+	if (job->type->view && job->state > BK_JOB_CREATED &&
+	    job->state < BK_JOB_ABORTING)
+		pit = job->type->view(job, may_discard);
+	if (pit) {
+		bk_pit_get(pit);
+		atomic_inc(&pit->views);
+	}
+	spin_unlock(&job->lock);
+	return pit;
+}
+
+/**
  * bk_job_charge - sectors were sent
  * @job:	the job
  * @sectors:	how many

@@ -83,6 +83,8 @@ enum bk_io_status {
  * @abort:	stop, now; nobody waits for the job any more
  * @release:	let go of everything; -EINPROGRESS: call again after a kick, or
  *		in a while; @hurry: do not wait for the destination any more
+ * @view:	its point in time, or NULL; *@may_discard: parts of it can leave the
+ *		job. Under job->lock; the job is started
  * @show:	append key=value words
  * @change:	take "key=value" words; the filter's lock is held
  * @free:	free the job's memory
@@ -99,6 +101,7 @@ struct bk_job_type {
 	int (*settle)(struct bk_job *job);
 	void (*abort)(struct bk_job *job);
 	int (*release)(struct bk_job *job, bool hurry);
+	struct bk_pit *(*view)(struct bk_job *job, bool *may_discard);
 	size_t (*show)(struct bk_job *job, char *buf, size_t size);
 	int (*change)(struct bk_job *job, unsigned int argc, char **argv,
 		      char *error, size_t size);
@@ -237,7 +240,9 @@ enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 			    blk_status_t status, bool guest);
 void bk_job_broken(struct bk_job *job, int err);
 void bk_job_set_total(struct bk_job *job, u64 sectors);
+void bk_job_drop(struct bk_job *job, u64 sectors);
 void bk_job_charge(struct bk_job *job, unsigned int sectors);
+struct bk_pit *bk_job_view(struct bk_job *job, bool *may_discard);
 
 bool bk_job_commit_begin(struct bk_job *job);
 void bk_job_commit_end(struct bk_job *job, bool started);

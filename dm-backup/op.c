@@ -5,6 +5,7 @@
 
 #include "op.h"
 #include "module.h"
+#include "reader.h"
 #include "trace.h"
 
 #include <linux/slab.h>
@@ -321,20 +322,66 @@ void bk_op_unclaim(struct bk_op *op, blk_status_t fail)
 /*----------------------------------------------------------------*/
 /* The op's read has ended. */
 
+/* How a read that has ended leaves its op. */
+enum bk_stage {
+	BK_STAGE_DONE,		/* writes go; its own is to be started */
+	BK_STAGE_LATER,		/* it waits for readers; not the caller's any more */
+	BK_STAGE_NEVER,		/* the pit has stopped: it is to end */
+};
+
+/* Take @op off pit->retry or pit->unread, if it is on one. */
+static bool bk_op_cancel_retry(struct bk_op *op)
+{
+	struct bk_pit *pit = op->pit;
+	bool waiting;
+
+	spin_lock(&pit->lock);
+	waiting = !list_empty(&op->retry);
+	if (waiting)
+		list_del_init(&op->retry);
+	spin_unlock(&pit->lock);
+	return waiting;
+}
+
+/*
+ * Views may be reading from the origin what a writer is about to overwrite. None
+ * begins from here on: the bucket's lock is held, and the buffer is valid. On the
+ * list before readers are asked to tell their end, so that the last one's
+ * bk_pit_unread() finds it.
+ */
+static bool bk_op_is_read(struct bk_op *op, struct bk_bucket *bucket)
+{
+	struct bk_pit *pit = op->pit;
+
+	if (likely(!bk_readers_exist(bucket)))
+		return false;
+	op->state = BK_OP_VALID;
+	spin_lock(&pit->lock);
+	list_add_tail(&op->retry, &pit->unread);
+	spin_unlock(&pit->lock);
+	if (bk_readers_await(bucket, op->first, op->first + op->nr))
+		return true;
+	/* None, or none any more: unless bk_pit_unread() was quicker. */
+	return !bk_op_cancel_retry(op);
+}
+
 /*
  * The buffer is valid: writes may go, unless they are to wait for the
- * destination. Returns false if the pit has stopped and the op is to end.
+ * destination, or for who reads the origin.
  */
-static bool bk_op_stage(struct bk_op *op)
+static enum bk_stage bk_op_stage(struct bk_op *op)
 {
 	struct bk_pit *pit = op->pit;
 	struct bk_bucket *bucket = bk_pit_bucket(pit, op->first);
 	struct bio_list holders = BIO_EMPTY_LIST;
-	bool stopped;
+	enum bk_stage stage = BK_STAGE_DONE;
 
 	spin_lock(&bucket->lock);
-	stopped = bk_pit_is_stopped(pit);
-	if (!stopped) {
+	if (bk_pit_is_stopped(pit))
+		stage = BK_STAGE_NEVER;
+	else if (bk_op_is_read(op, bucket))
+		stage = BK_STAGE_LATER;
+	if (likely(stage == BK_STAGE_DONE)) {
 		op->state = BK_OP_STAGED;
 		op->staged_at = jiffies;
 		spin_lock(&pit->lock);
@@ -349,7 +396,7 @@ static bool bk_op_stage(struct bk_op *op)
 	}
 	spin_unlock(&bucket->lock);
 	bk_holders_kick(pit->origin, &holders);
-	return !stopped;
+	return stage;
 }
 
 /* On the destination's queue: this one may be the one that releases bios. */
@@ -409,6 +456,23 @@ static void bk_op_read_failed(struct bk_op *op, blk_status_t status)
 	bk_op_unclaim(op, fail);
 }
 
+/* Its data is in the buffer. @op may have ended when this returns. */
+static void bk_op_has_read(struct bk_op *op)
+{
+	switch (bk_op_stage(op)) {
+	case BK_STAGE_DONE:
+		bk_op_arrived(op);
+		bk_op_start_write(op);
+		break;
+	case BK_STAGE_LATER:
+		break;
+	case BK_STAGE_NEVER:
+		bk_op_unclaim(op, BLK_STS_OK);
+		bk_op_finish(op);
+		break;
+	}
+}
+
 static void bk_op_read_done(struct bk_read *read)
 {
 	struct bk_op *base = container_of(read, struct bk_op, read);
@@ -431,14 +495,42 @@ static void bk_op_read_done(struct bk_read *read)
 		if (unlikely(status)) {
 			bk_op_read_failed(op, status);
 			bk_op_finish(op);
-		} else if (likely(bk_op_stage(op))) {
-			bk_op_arrived(op);
-			bk_op_start_write(op);
 		} else {
-			bk_op_unclaim(op, BLK_STS_OK);
-			bk_op_finish(op);
+			bk_op_has_read(op);
 		}
 	} while (!last);
+}
+
+/* The next op on one of the pit's lists of those that wait, off it. */
+static struct bk_op *bk_pit_pop(struct bk_pit *pit, struct list_head *list)
+{
+	struct bk_op *op;
+
+	spin_lock(&pit->lock);
+	op = list_first_entry_or_null(list, struct bk_op, retry);
+	if (op)
+		list_del_init(&op->retry);
+	spin_unlock(&pit->lock);
+	return op;
+}
+
+/**
+ * bk_pit_unread - readers have ended for which ops wait: those go on
+ * @pit:	the point in time
+ *
+ * Context: process; does not sleep.
+ */
+void bk_pit_unread(struct bk_pit *pit)
+{
+	struct bk_op *op;
+	LIST_HEAD(ops);
+
+	/* Once round: one that waits for another reader is on the list again. */
+	spin_lock(&pit->lock);
+	list_splice_init(&pit->unread, &ops);
+	spin_unlock(&pit->lock);
+	while ((op = bk_pit_pop(pit, &ops)))
+		bk_op_has_read(op);
 }
 
 /*----------------------------------------------------------------*/
@@ -562,19 +654,6 @@ static void bk_op_write_done(struct bk_write *write)
 		bk_op_write_failed(op, write->status);
 }
 
-/* The next op whose write is to be tried again, off the list. */
-static struct bk_op *bk_pit_pop_retry(struct bk_pit *pit)
-{
-	struct bk_op *op;
-
-	spin_lock(&pit->lock);
-	op = list_first_entry_or_null(&pit->retry, struct bk_op, retry);
-	if (op)
-		list_del_init(&op->retry);
-	spin_unlock(&pit->lock);
-	return op;
-}
-
 /**
  * bk_pit_retry_work - try failed writes to the destination again
  * @work:	pit->retry_work
@@ -586,7 +665,7 @@ void bk_pit_retry_work(struct work_struct *work)
 	struct bk_op *op;
 
 	/* Queued, not started: one that fails at once is for the next round. */
-	while ((op = bk_pit_pop_retry(pit))) {
+	while ((op = bk_pit_pop(pit, &pit->retry))) {
 		bk_op_count(op, true);
 		bk_write_start(&op->write);
 	}
@@ -607,20 +686,6 @@ void bk_pit_retry(struct bk_pit *pit)
 
 /*----------------------------------------------------------------*/
 /* The end */
-
-/* Take @op off the list of writes to be tried again, if it is on it. */
-static bool bk_op_cancel_retry(struct bk_op *op)
-{
-	struct bk_pit *pit = op->pit;
-	bool waiting;
-
-	spin_lock(&pit->lock);
-	waiting = !list_empty(&op->retry);
-	if (waiting)
-		list_del_init(&op->retry);
-	spin_unlock(&pit->lock);
-	return waiting;
-}
 
 /* Stop an op that waits for a buffer, or for the origin to be resumed. */
 static bool bk_op_cancel_read(struct bk_op *op)

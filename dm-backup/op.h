@@ -14,6 +14,8 @@
  *                  shares that of another op that covers its range (base): one
  *                  read of the origin serves several points in time that need
  *                  the same range at the same moment
+ *   valid          the read is done, but a view reads the same of the origin: the
+ *                  op waits on pit->unread, and its holders with it
  *   staged         the read is done: holders go, the write starts. A multiple
  *                  of clusters that can't be read is given back, to be copied
  *                  one by one
@@ -38,6 +40,7 @@
 
 enum bk_op_state {
 	BK_OP_READING,		/* its clusters are `reading' */
+	BK_OP_VALID,		/* the same, but its buffer is valid */
 	BK_OP_STAGED,		/* its buffer is valid; write under way or due */
 };
 
@@ -60,7 +63,7 @@ enum bk_op_state {
  * @counted:	in pit->background
  * @coming:	in pit->coming
  * @staged:	on pit->staged from the end of the read to that of the write
- * @retry:	on pit->retry
+ * @retry:	on pit->retry, or on pit->unread
  * @staged_at:	jiffies
  * @holders:	bios that wait for it; bucket->lock
  * @read:	of the origin, if it is its own base
@@ -111,6 +114,7 @@ unsigned long bk_pit_run_limit(struct bk_pit *pit, unsigned long cluster,
 			       unsigned int max_sectors);
 void bk_pit_retry(struct bk_pit *pit);
 void bk_pit_retry_work(struct work_struct *work);
+void bk_pit_unread(struct bk_pit *pit);
 
 void bk_holders_take(struct bk_op *op, struct bio_list *holders);
 void bk_holders_kick(struct bk_origin *origin, struct bio_list *holders);
@@ -125,6 +129,16 @@ static inline unsigned int bk_op_sectors(const struct bk_op *op)
 	sector_t end = (sector_t)(op->first + op->nr) << op->pit->shift;
 
 	return min(op->pit->len, end) - bk_op_sector(op);
+}
+
+/* The last cluster of the lane that holds @cluster, or of the device, plus one. */
+static inline unsigned long bk_pit_lane_end(const struct bk_pit *pit,
+					    unsigned long cluster)
+{
+	unsigned long end = ((cluster >> pit->lane_shift) + 1)
+			    << pit->lane_shift;
+
+	return min(end, pit->clusters);
 }
 
 static inline struct bk_bucket *bk_pit_bucket(struct bk_pit *pit,

@@ -13,8 +13,14 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
-/* A map with all clusters, or none, marked. May sleep. */
-static unsigned long *bk_map_alloc(unsigned long bits, bool set)
+/**
+ * bk_map_alloc - make a map
+ * @bits:	how many clusters
+ * @set:	all are marked, or none
+ *
+ * Context: process, may sleep. Return: the map, for vfree(), or NULL.
+ */
+unsigned long *bk_map_alloc(unsigned long bits, bool set)
 {
 	size_t size = BITS_TO_LONGS(bits) * sizeof(long);
 	unsigned long *map;
@@ -35,6 +41,7 @@ static void bk_pit_free(struct bk_pit *pit)
 	mempool_exit(&pit->op_pool);
 	vfree(pit->pending);
 	vfree(pit->claimed);
+	vfree(pit->covered);
 	bk_bits_put(pit->params.only);
 	bk_dest_put(pit->dest);
 	bk_origin_put(pit->origin);
@@ -93,10 +100,13 @@ static void bk_pit_setup(struct bk_pit *pit)
 	spin_lock_init(&pit->lock);
 	INIT_LIST_HEAD(&pit->staged);
 	INIT_LIST_HEAD(&pit->retry);
+	INIT_LIST_HEAD(&pit->unread);
 	INIT_DELAYED_WORK(&pit->retry_work, bk_pit_retry_work);
 	for (i = 0; i < ARRAY_SIZE(pit->buckets); i++) {
 		spin_lock_init(&pit->buckets[i].lock);
 		INIT_LIST_HEAD(&pit->buckets[i].ops);
+		spin_lock_init(&pit->buckets[i].reader_lock);
+		INIT_LIST_HEAD(&pit->buckets[i].readers);
 	}
 }
 
@@ -146,7 +156,11 @@ struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
 
 	pit->pending = bk_map_alloc(clusters, true);
 	pit->claimed = bk_map_alloc(clusters, false);
-	if (!pit->pending || !pit->claimed || bk_op_pool_init(&pit->op_pool))
+	if (params->only_grows)
+		pit->covered = bk_map_alloc(clusters, false);
+	if (!pit->pending || !pit->claimed ||
+	    (params->only_grows && !pit->covered) ||
+	    bk_op_pool_init(&pit->op_pool))
 		goto out_free;
 	*error = bk_reserve_init(&origin->pool, &pit->reserve,
 				 round_up((size_t)params->cluster <<
@@ -212,6 +226,21 @@ void bk_pit_stop(struct bk_pit *pit)
 }
 
 /**
+ * bk_pit_complete - stop a point in time that is on the destination, as a whole
+ * @pit:	the point in time; nothing is pending or under way
+ *
+ * Who reads it goes on, from the destination alone.
+ *
+ * Context: process; neither sleeps nor allocates.
+ */
+void bk_pit_complete(struct bk_pit *pit)
+{
+	/* seen by who sees it stopped: the barrier is bk_pit_stop()'s */
+	set_bit(BK_PIT_COMPLETE, &pit->flags);
+	bk_pit_stop(pit);
+}
+
+/**
  * bk_pit_break - give a point in time up so that a guest goes on
  * @pit:	the point in time
  * @err:	why: negative errno
@@ -270,9 +299,13 @@ bool bk_pit_oldest(struct bk_pit *pit, unsigned long *since)
 	return op;
 }
 
-/* Sectors of clusters [first, end). */
-static u64 bk_pit_sectors(struct bk_pit *pit, unsigned long first,
-			  unsigned long end)
+/**
+ * bk_pit_sectors - how many sectors are clusters [@first, @end)?
+ * @pit:	the point in time
+ * @first:	first cluster
+ * @end:	end, exclusive
+ */
+u64 bk_pit_sectors(struct bk_pit *pit, unsigned long first, unsigned long end)
 {
 	return min(pit->len, (sector_t)end << pit->shift) -
 	       ((sector_t)first << pit->shift);
@@ -330,6 +363,9 @@ static u64 bk_pit_narrow(struct bk_pit *pit)
 	else
 		todo = bk_pit_narrow_runs(pit);
 	atomic_long_set(&pit->todo, todo);
+	if (pit->covered)
+		memcpy(pit->covered, pit->pending,
+		       BITS_TO_LONGS(pit->clusters) * sizeof(long));
 
 	/* The last one may be shorter. */
 	sectors = (u64)todo << pit->shift;

@@ -9,17 +9,22 @@
  *   path: writers pass, copies under way are dropped when their I/O ends,
  *   nothing more is asked of its owner but to release it.
  *
- * Its clusters are cow.h's, the copies under way are op.h's.
+ * Its clusters are cow.h's, the copies under way are op.h's, who reads it is
+ * reader.h's.
  *
  * Locks and contexts
  *   bucket->lock  spinlock: every transition of a cluster, with pending tested
  *                 again under it; the bucket's ops and their holders. Process
- *                 context only. pit->lock, pool.lock, dest->lock and io_lock
- *                 are taken inside it.
- *   pit->lock     spinlock: staged, retry, backoff, careful. A leaf.
+ *                 context only. pit->lock, pool.lock, dest->lock, io_lock and
+ *                 reader_lock are taken inside it.
+ *   bucket->reader_lock
+ *                 irq-safe spinlock, a leaf: the bucket's readers. One is added
+ *                 under bucket->lock as well, so who holds that meets no new one.
+ *   pit->lock     spinlock: staged, retry, unread, backoff, careful. A leaf.
  *
  * References
- *   A pit is held by its owner, by each cfg it is published in and by each op.
+ *   A pit is held by its owner, by each cfg it is published in, by each op and by
+ *   each view.
  *   It is a user of its destination, and holds its origin's memory and its
  *   owner. The last reference may be dropped anywhere in process context; it is
  *   freed in the module's workqueue.
@@ -56,6 +61,7 @@ enum bk_cbw_policy {
  * @narrowed:	only @sectors are to be copied, perhaps none
  * @claimed:	@sectors are being copied because of a guest's write
  * @copied:	@sectors are on the destination; from any work item
+ * @dropped:	@sectors are not to be copied any more
  * @error:	copying failed at @sector, reading the origin or (@write) writing
  *		to the destination; returns what to do about a background copy
  * @broken:	it was given up to keep a guest going; no allocation, no sleep
@@ -67,6 +73,7 @@ struct bk_pit_ops {
 	void (*narrowed)(struct bk_pit *pit, u64 sectors);
 	void (*claimed)(struct bk_pit *pit, unsigned int sectors);
 	void (*copied)(struct bk_pit *pit, unsigned int sectors, bool guest);
+	void (*dropped)(struct bk_pit *pit, u64 sectors);
 	enum bk_action (*error)(struct bk_pit *pit, bool write, sector_t sector,
 				blk_status_t status, bool guest);
 	void (*broken)(struct bk_pit *pit, int err);
@@ -78,6 +85,8 @@ struct bk_pit_ops {
 struct bk_bucket {
 	spinlock_t lock;	/* ops, and transitions of their lanes' clusters */
 	struct list_head ops;
+	spinlock_t reader_lock;	/* readers */
+	struct list_head readers;
 };
 
 /**
@@ -101,6 +110,7 @@ struct bk_cbw {
  * @cbw:	the owner's; may change at any time
  * @only:	NULL, or what is to be copied, rounded out to clusters: as it is
  *		when the cut's old epoch has drained
+ * @only_grows:	writes set more bits in it after that
  */
 struct bk_pit_params {
 	unsigned int cluster;
@@ -108,6 +118,7 @@ struct bk_pit_params {
 	enum bk_zeroes *zeroes;
 	const struct bk_cbw *cbw;
 	struct bk_bits *only;
+	bool only_grows;
 };
 
 /**
@@ -125,6 +136,10 @@ struct bk_pit_params {
  * @clusters:	number of clusters
  * @pending:	map, see above
  * @claimed:	map, see above
+ * @covered:	map of what can be read; NULL: everything. Made when a view needs
+ *		it, or when params.only won't tell any more; then there for good.
+ *		Bits are cleared under the bucket's lock
+ * @views:	how many views there are
  * @todo:	clusters that are not saved
  * @params:	as given; a reference on only
  * @reserve:	one cluster's buffer
@@ -136,6 +151,7 @@ struct bk_pit_params {
  * @lock:	protects what follows
  * @staged:	ops with data only in memory, oldest first
  * @retry:	ops whose write is to be tried again
+ * @unread:	ops that wait for readers of the origin
  * @retry_work:	tries them
  * @backoff:	ms until it does
  * @free_work:	frees it when the last reference has gone
@@ -156,6 +172,8 @@ struct bk_pit {
 	unsigned long clusters;
 	unsigned long *pending;
 	unsigned long *claimed;
+	unsigned long *covered;
+	atomic_t views;
 	atomic_long_t todo;
 	struct bk_pit_params params;
 	struct bk_reserve reserve;
@@ -169,6 +187,7 @@ struct bk_pit {
 	spinlock_t lock;	/* all that follows but buckets */
 	struct list_head staged;
 	struct list_head retry;
+	struct list_head unread;
 	struct delayed_work retry_work;
 	unsigned int backoff;
 	struct work_struct free_work;
@@ -179,6 +198,9 @@ struct bk_pit {
 #define BK_PIT_DRAINED	0	/* may copy */
 #define BK_PIT_STOPPED	1	/* nobody waits for it any more */
 #define BK_PIT_BROKEN	2	/* stopped to keep a guest going */
+#define BK_PIT_COMPLETE	3	/* stopped as all of it is on the destination */
+
+unsigned long *bk_map_alloc(unsigned long bits, bool set);
 
 struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
 			     const struct bk_pit_params *params,
@@ -186,12 +208,14 @@ struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
 			     const char *name, int *error);
 void bk_pit_put(struct bk_pit *pit);
 void bk_pit_stop(struct bk_pit *pit);
+void bk_pit_complete(struct bk_pit *pit);
 void bk_pit_quit(struct bk_pit *pit);
 void bk_pit_break(struct bk_pit *pit, int err);
 void bk_pit_drained(struct bk_pit *pit);
 void bk_pit_uncopied(struct bk_pit *pit, struct bk_bits *bits);
 void bk_pit_kick_holders(struct bk_pit *pit);
 bool bk_pit_oldest(struct bk_pit *pit, unsigned long *since);
+u64 bk_pit_sectors(struct bk_pit *pit, unsigned long first, unsigned long end);
 
 static inline void bk_pit_get(struct bk_pit *pit)
 {
@@ -207,6 +231,17 @@ static inline u64 bk_pit_coming(struct bk_pit *pit)
 static inline bool bk_pit_is_stopped(const struct bk_pit *pit)
 {
 	return test_bit(BK_PIT_STOPPED, &pit->flags);
+}
+
+/*
+ * Is what it refers to still to be had, from the origin or the destination? If it
+ * is complete, the flag that says so was set first: pairs with the full barrier in
+ * bk_pit_stop().
+ */
+static inline bool bk_pit_is_readable(const struct bk_pit *pit)
+{
+	return !test_bit_acquire(BK_PIT_STOPPED, &pit->flags) ||
+	       test_bit(BK_PIT_COMPLETE, &pit->flags);
 }
 
 /* May it copy? Pairs with the barrier in bk_pit_drained(). */

@@ -35,6 +35,7 @@
 #include "store.h"
 #include "trust.h"
 #include "txn.h"
+#include "view.h"
 
 #include <linux/module.h>
 #include <linux/sched/mm.h>
@@ -659,8 +660,13 @@ static int __init bk_module_init(void)
 	r = dm_register_target(&bk_pass_target);
 	if (r)
 		goto out_backup;
+	r = bk_view_init();
+	if (r)
+		goto out_pass;
 	return 0;
 
+out_pass:
+	dm_unregister_target(&bk_pass_target);
 out_backup:
 	dm_unregister_target(&bk_backup_target);
 out_op:
@@ -672,6 +678,7 @@ out_wq:
 
 static void __exit bk_module_exit(void)
 {
+	bk_view_exit();
 	dm_unregister_target(&bk_pass_target);
 	dm_unregister_target(&bk_backup_target);
 	bk_txn_exit();

@@ -1,0 +1,492 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+# T-J: views of a point in time, and what T-C says of reading through one.
+load lib
+
+V=/dev/mapper/v
+
+fails() { ! "$@"; }
+
+# begin ID OPTION...: like start, of any kind; cut_begin: like cut_start
+begin() {
+	local id=$1
+	shift
+	msg backup start "$id" target="${TARGET:-$T}" auto_dismiss=0 "$@" && wait_for 60 started "$id"
+}
+cut_begin() {
+	dmsetup suspend f
+	snap ref
+	msg backup start "$1" target="${TARGET:-$T}" auto_dismiss=0 "${@:2}" || { dmsetup resume f; return 1; }
+	wait_for 60 started "$1"
+	dmsetup resume f
+}
+
+# view NAME [JOB] [OPTION...]: NAME shows job j's, or JOB's, point in time
+view() {
+	local name=$1 job=${2:-j}
+	shift $(($# < 2 ? $# : 2))
+	dmsetup create "$name" "${@---readonly}" \
+		--table "0 $(sectors_of "${ORIGIN:-$S}") backup-view ${ORIGIN:-$S} $(devno "${FILTERDEV:-$F}") $job"
+}
+# sees NAME [DEV]: all of the view, read at once, is what "snap NAME" kept
+sees() { dd if="${2:-$V}" bs=1M iflag=direct status=none | cmp - "/tmp/snap-$1"; }
+# cannot_read OFFSET LENGTH [DEV]
+cannot_read() {
+	local at len
+	bytes at "$1" && bytes len "$2"
+	! dd if="${3:-$V}" of=/dev/null bs=512 skip=$((at / 512)) count=$((len / 512)) iflag=direct status=none 2> /dev/null
+}
+# from SOURCE: sectors that the view has read from there
+from() {
+	local f
+	f=" $(dmsetup status v) "
+	f=${f#*" $1 "}
+	echo "${f%% *}"
+}
+view_is() { [[ $(dmsetup status "${2:-v}") == *" $1 "* ]]; }
+
+@test "C1 C2 C6 sync=none: the view is the origin at the start, the destination has what was overwritten" {
+	filter
+	snap ref
+	begin j sync=none
+	view v
+	sees ref
+	[ "$(from dest)" = 0 ]
+	w 0x5e 0 512
+	is 0x5e 0 512 "$F"
+	[ "$(job guest_copied j)" = 128 ]
+	w 0x5f 512 512
+	[ "$(job guest_copied j)" = 128 ]
+	# across a border, and misaligned
+	w 0x60 $((8388608 + 65536 - 512)) 1K
+	[ "$(job guest_copied j)" = 384 ]
+	sees ref
+	[ "$(from dest)" -gt 0 ]
+	is 0xff 64K 1M "$T" # nothing else was copied
+	cmp -n 65536 "$T" /tmp/snap-ref
+	cmp "$S" "$F"
+	dmsetup remove v
+	msg job cancel j
+	finished j 60 cancelled
+}
+
+@test "C6 random writes of all sizes: the view stays as it was" {
+	filter
+	writers
+	cut_begin j sync=none
+	view v
+	for _ in 1 2 3 4; do
+		sees ref
+	done
+	fio --name=r --filename="$V" --readonly --direct=1 --ioengine=libaio --iodepth=16 --rw=randread \
+		--bssplit=512/20:3k/10:64k/50:256k/20 --size="${SIZE_MB}M" --io_size=32M --output=/tmp/fio-r.out
+	sees ref
+	writers_end
+	sees ref
+	cmp "$S" "$F"
+}
+
+@test "J1 scattered writes: old data, old zeroes" {
+	dd if=/dev/zero of="$S" bs=1M count=$SIZE_MB oflag=direct status=none
+	w 0x5d 0 64K "$S"
+	w 0xd5 1M 64K "$S"
+	w 0xdc 8M 64K "$S"
+	w 0xcd $((16777216 - 65536)) 64K "$S"
+	filter
+	begin j sync=none
+	view v
+	w 0xab 0 64K
+	w 0xad $((1048576 - 32768)) 64K
+	w 0x1d $((8388608 + 32768)) 64K
+	w 0xea $((16777216 - 131072 + 32768)) 64K
+	is 0x5d 0 64K "$V"
+	is 0 $((1048576 - 32768)) 32K "$V"
+	is 0xd5 1M 64K "$V"
+	is 0xdc 8M 64K "$V"
+	is 0 $((8388608 + 65536)) 32K "$V"
+	is 0 $((16777216 - 131072)) 64K "$V"
+	is 0xcd $((16777216 - 65536)) 64K "$V"
+	is 0xab 0 64K "$F"
+	is 0xad $((1048576 - 32768)) 64K "$F"
+	is 0x1d $((8388608 + 32768)) 64K "$F"
+	is 0xea $((16777216 - 131072 + 32768)) 64K "$F"
+}
+
+@test "J2 a view can't be written, whatever its table" {
+	filter
+	snap ref
+	begin j sync=none
+	view v
+	[ "$(blockdev --getro "$V")" = 1 ]
+	fails w 0x11 0 4K "$V"
+	dmsetup remove v
+	dmsetup create v --table "0 $SECTORS backup-view $S $(devno "$F") j"
+	fails w 0x11 0 4K "$V"
+	fails blkdiscard -z -o 0 -l 64K "$V"
+	sees ref
+	same ref "$S"
+}
+
+@test "J2 what is refused" {
+	filter
+	id=$(devno "$F")
+	refused_table "no such job" "0 $SECTORS backup-view $S $id j"
+	refused_table "no such backup filter" "0 $SECTORS backup-view $S 1:99 j"
+	begin j sync=none
+	refused_table "Three arguments" "0 $SECTORS backup-view $S $id"
+	refused_table "not the filter's origin" "0 $SECTORS backup-view /dev/ram2 $id j"
+	refused_table "Length is not" "0 $((SECTORS - 8)) backup-view $S $id j"
+	[ "$(job views j)" = 0 ]
+	view v
+	[ "$(job views j)" = 1 ]
+	[ "$(dmsetup table v)" = "0 $SECTORS backup-view $(devno "$S") $id j" ]
+	for m in "" "nonsense" "discard" "discard 1" "discard 0+0" "discard $SECTORS+1" "discard 0+$((SECTORS + 1))"; do
+		# shellcheck disable=SC2086
+		fails dmsetup message v 0 $m
+	done
+	msg job cancel j
+	finished j 60 cancelled
+	refused_table "not any more" "0 $SECTORS backup-view $S $id j"
+}
+
+@test "J3 limited to a bitmap: the rest can't be read, and is not copied for" {
+	filter
+	msg bitmap add b
+	w 0x21 1M 64K
+	w 0x22 4M 128K
+	begin j sync=bitmap bitmap=b bitmap_mode=never speed=1
+	msg job pause j
+	before=$(job guest_copied j)
+	view v
+	is 0x21 1M 64K "$V"
+	is 0x22 4M 128K "$V"
+	cannot_read 0 64K
+	cannot_read $((1048576 + 65536)) 512
+	cannot_read $((4194304 - 512)) 1K # partly is not at all
+	w 0x33 0 256K
+	[ "$(job guest_copied j)" = "$before" ]
+	w 0x34 $((4194304 + 4096)) 4K
+	is 0x22 4M 128K "$V"
+	is 0x34 $((4194304 + 4096)) 4K "$F"
+	# it ends like any other, and reads on
+	msg job resume j
+	go j
+	finished j
+	is 0x22 4M 128K "$V"
+	cannot_read 0 64K
+}
+
+@test "J3 limited to what is allocated: what is written later was not" {
+	filter
+	msg bitmap add a
+	w 0x21 1M 8M
+	begin j sync=top allocated=a speed=1
+	w 0x22 12M 64K
+	view v
+	is 0x21 1M 8M "$V"
+	cannot_read 12M 4K
+}
+
+# A whole bucket of readers that begin before, and one copy that is quick.
+@test "J4 a write waits for who reads what it overwrites, and for nobody else" {
+	# the second half of a read of two clusters takes as long as we like
+	slow s2 "$S" 0 0
+	half=$((SECTORS / 2 + 128)) # in the middle of what is read
+	dmsetup create s --table "0 $half linear $S 0
+$half $((SECTORS - half)) linear /dev/mapper/s2 $half"
+	make_filter f /dev/mapper/s
+	ORIGIN=/dev/mapper/s
+	begin j sync=none
+	snap ref
+	view v
+	w 0x71 1M 4K # saved: nobody waits here any more
+	slow_set s2 "$S" 60000 0
+	at=$((half * 512 - 65536))
+	for i in {1..16}; do
+		dd if="$V" of=/tmp/snap-r$i bs=128K iflag=direct,skip_bytes skip=$at count=1 status=none &
+	done
+	wait_for 60 reads 16
+	w 0x72 $at 4K &
+	wait_for 20 someone_waits
+	# its own copy has been made by now, or will be in no time; it waits for the readers
+	timeout 30 quick write "$F" 0x73 1048576 4096
+	[ "$(status held)" = 1 ]
+	cmp -n 65536 -i "$at" "$S" /tmp/snap-ref
+	# who comes now reads the buffer, and does not wait
+	timeout 30 dd if="$V" of=/tmp/snap-r17 bs=64K iflag=direct,skip_bytes skip=$at count=1 status=none
+	cmp -n 65536 -i "0:$at" /tmp/snap-r17 /tmp/snap-ref
+	[ "$(from memory)" = 128 ]
+	slow_set s2 "$S" 0 0
+	wait
+	[ "$(status held)" = 0 ]
+	for i in {1..16}; do
+		cmp -n 131072 -i "0:$at" /tmp/snap-r$i /tmp/snap-ref
+	done
+	is 0x72 $at 4K "$F"
+	sees ref
+}
+reads() {
+	local n
+	read -r n _ < "/sys/dev/block/$(devno "$V")/inflight"
+	[[ $n == "$1" ]]
+}
+
+@test "J4 a reader that takes too long costs the point in time, not the write" {
+	slow s2 "$S" 0 0
+	half=$((SECTORS / 2 + 128)) # in the middle of what is read
+	dmsetup create s --table "0 $half linear $S 0
+$half $((SECTORS - half)) linear /dev/mapper/s2 $half"
+	make_filter f /dev/mapper/s
+	ORIGIN=/dev/mapper/s
+	begin j sync=none cbw_timeout=1000
+	view v
+	slow_set s2 "$S" 60000 0
+	at=$((half * 512 - 65536))
+	dd if="$V" of=/tmp/snap-r1 bs=128K iflag=direct,skip_bytes skip=$at count=1 status=none 2> /tmp/snap-err &
+	reader=$!
+	wait_for 60 reads 1
+	timeout 60 quick write "$F" 0x72 $at 4096
+	finished j 60 broken
+	view_is broken
+	cannot_read 0 512
+	slow_set s2 "$S" 0 0
+	fails wait $reader
+	is 0x72 $at 4K "$F"
+}
+
+@test "J5 a discard on the view: done with this" {
+	nullb memory_backed=1 size="$SIZE_MB" discard=1
+	dd if=/tmp/fill-t of="$nullb" bs=1M oflag=direct status=none
+	filter
+	snap ref
+	to "$nullb" begin j sync=none
+	dmsetup create v --table "0 $SECTORS backup-view $S $(devno "$F") j"
+	w 0x41 0 128K
+	wait_for 20 staged_is 128
+	cmp -n 131072 "$nullb" /tmp/snap-ref
+	blkdiscard -o 0 -l 8M "$V"
+	cannot_read 0 512
+	cannot_read $((8388608 - 512)) 512
+	# space that it took is given back, and nothing more is taken
+	is 0 0 128K "$nullb"
+	copied=$(job guest_copied j)
+	w 0x42 0 1M
+	[ "$(job guest_copied j)" = "$copied" ]
+	# the rest is as it was, and unaligned ends stay
+	dmsetup message v 0 discard $((16384 + 1))+$((128 + 128 + 126))
+	cannot_read $((8388608 + 65536)) 512
+	cannot_read $((8388608 + 131072 - 512)) 512
+	cmp -n 65536 -i 8388608 "$V" /tmp/snap-ref
+	cmp -n 65536 -i $((8388608 + 131072)) "$V" /tmp/snap-ref
+	w 0x43 9M 64K
+	cmp -n 65536 -i 9437184 "$V" /tmp/snap-ref
+	# another view of the same sees the same
+	view v2
+	cannot_read 0 512 /dev/mapper/v2
+	cmp -n 65536 -i 9437184 /dev/mapper/v2 /tmp/snap-ref
+}
+
+@test "J5 what is discarded needs no copy: a full backup has less to do" {
+	filter
+	snap ref
+	start j speed=1
+	msg job pause j
+	view v
+	done=$(job done j)
+	dmsetup message v 0 discard 0+$((SECTORS / 2))
+	[ "$(job total j)" -lt "$SECTORS" ]
+	msg job resume j
+	go j
+	finished j
+	[ "$(job done j)" = "$(job total j)" ]
+	cmp -n 8388608 -i 8388608 "$T" /tmp/snap-ref
+	cmp -n 8388608 -i 8388608 "$V" /tmp/snap-ref
+	cannot_read 4M 4K
+	dmsetup remove v
+	# a bitmap that is to lose its bits does not go with that
+	msg job dismiss j
+	wait_for 5 no_jobs
+	msg bitmap add b
+	w 0x11 0 8M
+	begin j sync=bitmap bitmap=b bitmap_mode=on_success speed=1
+	view v
+	fails dmsetup message v 0 discard 2048+128
+	go j
+	finished j
+}
+no_jobs() { [[ -z $(msg job list) ]]; }
+
+@test "J6 a full pull through the view while the backup itself runs" {
+	filter
+	writers
+	cut_start j speed=4194304
+	view v
+	sees ref
+	go j
+	sees ref
+	finished j
+	same ref "$T"
+	sees ref
+	writers_end
+}
+
+@test "J6 after success the view reads on, without job and without filter" {
+	filter
+	snap ref
+	start j speed=1
+	view v
+	go j
+	finished j
+	view_is complete
+	w 0x77 0 8M
+	sees ref
+	# the target is the view's, and no orphan
+	no_orphans
+	fails dmsetup create x --table "0 2048 linear $T 0"
+	refused "in use" msg backup start k target="$T" sync=full
+	msg job dismiss j
+	wait_for 5 no_jobs
+	sees ref
+	dmsetup remove f
+	sees ref
+	dmsetup remove v
+	dmsetup create x --table "0 2048 linear $T 0" # it is closed
+	dmsetup remove x
+	filter
+	start j
+	finished j
+}
+
+@test "J9 a job that ends takes its views along" {
+	filter
+	begin j sync=none
+	view v
+	view v2
+	sees_it=$(dd if=$V bs=4k count=1 iflag=direct status=none | md5sum)
+	msg job cancel j
+	finished j 60 cancelled
+	view_is ended
+	cannot_read 0 4K
+	msg job dismiss j
+	wait_for 5 no_jobs
+	dmsetup remove f
+	cannot_read 1M 64K /dev/mapper/v2
+	dmsetup remove v
+	dmsetup remove v2
+	no_orphans
+	[ -n "$sees_it" ]
+}
+
+@test "J9 removal of the filter, and of the view, under readers" {
+	for _ in 1 2 3; do
+		filter
+		begin j sync=none
+		view v
+		for _ in 1 2 3 4; do
+			fio --name=r --filename="$V" --readonly --direct=1 --ioengine=libaio --iodepth=8 --rw=randread \
+				--bs=64k --size="${SIZE_MB}M" --time_based --runtime=60 --output=/dev/null 2> /dev/null &
+		done
+		wait_for 30 origin_was_read
+		w 0x55 2M 1M
+		dmsetup remove f
+		wait
+		dmsetup remove v
+		dd if=/tmp/fill-s of="$S" bs=1M oflag=direct status=none
+	done
+}
+origin_was_read() { [[ $(from origin) -gt 1000 ]]; }
+
+@test "J9 a target that fails: never newer data" {
+	broken t "$T" 1M 1M
+	filter
+	snap ref
+	to /dev/mapper/t begin j sync=none cbw_timeout=1000
+	view v
+	w 0x51 0 64K
+	sees ref
+	w 0x52 1M 64K # staged, and can't be written
+	cmp -n 65536 -i 1048576 "$V" /tmp/snap-ref
+	finished j 60 broken
+	cannot_read 1M 4K
+	cannot_read 8M 4K
+	is 0x52 1M 64K "$F"
+}
+
+@test "J9 a target that hangs: what is staged is read from memory" {
+	slow t "$T" 0 0
+	filter
+	snap ref
+	to /dev/mapper/t begin j sync=none
+	view v
+	hang t
+	w 0x51 0 64K
+	w 0x52 4M 4K
+	timeout 60 dd if="$V" of=/tmp/snap-all bs=1M iflag=direct status=none
+	cmp /tmp/snap-all /tmp/snap-ref
+	[ "$(from memory)" -ge 256 ]
+	unhang t
+	wait_for 20 staged_is 128
+	sees ref
+}
+
+@test "J9 suspend, resume and reload of filter and view" {
+	filter
+	writers
+	cut_begin j sync=none
+	view v
+	for _ in 1 2 3; do
+		dmsetup suspend f
+		sees ref # the origin is not suspended
+		dmsetup resume f
+		dmsetup suspend v
+		dmsetup resume v
+		dmsetup load v --readonly --table "$(dmsetup table v)"
+		dmsetup resume v
+		dmsetup load f --table "$(dmsetup table f)"
+		dmsetup suspend --noflush f
+		dmsetup resume f
+		sees ref
+	done
+	[ "$(job views j)" = 1 ]
+	writers_end
+	sees ref
+}
+
+@test "J6 eight points in time, each with its view, on one filter" {
+	dmsetup create s --table "0 4096 linear $S 0"
+	make_filter f /dev/mapper/s
+	ORIGIN=/dev/mapper/s
+	for i in 0 1 2 3 4 5 6 7; do
+		dmsetup create "t$i" --table "0 4096 linear $T $((i * 4096))"
+		to "/dev/mapper/t$i" begin "j$i" sync=none
+		view "v$i" "j$i"
+		snap "v$i" /dev/mapper/s
+		w "0x1$i" $((i * 65536)) 128K
+		w "0x2$i" 1M 4K
+	done
+	for i in 0 1 2 3 4 5 6 7; do
+		sees "v$i" "/dev/mapper/v$i"
+	done
+	w 0x33 0 2M
+	for i in 7 6 5 4 3 2 1 0; do
+		sees "v$i" "/dev/mapper/v$i"
+	done
+}
+
+@test "C5 a mounted file system is read through a view" {
+	mkfs.ext4 -q "$S"
+	filter
+	mkdir -p /mnt/a /mnt/b
+	mount "$F" /mnt/a
+	echo before > /mnt/a/marker
+	begin j sync=none freeze=1
+	view v
+	echo after > /mnt/a/marker
+	dd if=/dev/urandom of=/mnt/a/file bs=64k count=40 conv=fsync status=none
+	mount -o ro,noload "$V" /mnt/b
+	[ "$(cat /mnt/b/marker)" = before ]
+	[ ! -e /mnt/b/file ]
+	umount /mnt/b
+	e2fsck -fn "$V"
+	umount /mnt/a
+}
