@@ -97,8 +97,8 @@ build/dmbackup: $(utility_objs) build/obj/codec.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldevmapper -lsmartcols -lblkid -lmount -ludev -ljson-c
 
 # --- tests ----------------------------------------------------------------------
-torture_src := tests/torture/torture.c tests/torture/history.c
-build/torture: $(torture_src) tests/torture/history.h
+torture_src := tests/torture/torture.c tests/torture/history.c tests/torture/readers.c
+build/torture: $(torture_src) tests/torture/history.h tests/torture/readers.h
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -o $@ $(torture_src) -lpthread
 

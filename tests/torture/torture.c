@@ -6,13 +6,15 @@
  * write saying who wrote it when and where. Meanwhile full backups are made,
  * one after the other; after each, the destination must be one instant of the
  * history (history.h), at a moment when the backup could have made its cut, and
- * the filter must hold what was written last.
+ * the filter must hold what was written last. Or the same is asked of views: see
+ * readers.h.
  *
  * Prints TAP. The seed decides what is written where; how threads meet is up to
  * the machine.
  */
 
 #include "history.h"
+#include "readers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +42,9 @@ static struct {
 	unsigned int pace;		/* us a thread rests after a write, at most */
 	uint64_t seed;
 	const char *bitmap;		/* NULL: full backups */
+	unsigned int readers;		/* of a view, instead of the destination */
+	const char *spoil;		/* a command: from then on its reads may fail */
+	const char *mend;		/* a command: at the end of a round */
 	bool naive;			/* copy without a backup: must fail */
 	const char *job_options[16];	/* tried in turn */
 	unsigned int nr_job_options;
@@ -360,13 +365,97 @@ static bool copy_naively(uint64_t sectors, uint64_t *after, uint64_t *before)
 	return true;
 }
 
+/* How long a view is read after all of it has been. */
+#define VIEW_US		300000
+
+/*
+ * Starts a job and makes a view of it. False if the job has ended before that: of
+ * a full backup the writers soon have had all copied.
+ */
+static bool view_create(const char *options, uint64_t *after, uint64_t *before)
+{
+	char line[2048], state[32];
+
+	*after = now_ns();
+	if (run(line, sizeof(line),
+		"dmsetup message %s 0 backup start torture target=%s auto_dismiss=0 %s 2>&1",
+		opt.filter, opt.dest, *options ? options : "sync=none"))
+		die("%s", line);
+	do {
+		job_state(state, sizeof(state), line, sizeof(line));
+		*before = now_ns();
+	} while (!strcmp(state, "created"));
+	if (!run(line, sizeof(line),
+		 "dmsetup create torture-view --readonly --table \"$(dmsetup table %s | sed \"s/ backup \\([^ ]*\\).*/ backup-view \\1 $(dmsetup info -c --noheadings -o major,minor %s) torture/\")\" 2>&1",
+		 opt.filter, opt.filter))
+		return true;
+	do {
+		job_state(state, sizeof(state), line, sizeof(line));
+		if (!strcmp(state, "running"))
+			die("view: %s", line);
+		usleep(10000);
+	} while (strcmp(state, "concluded"));
+	run(line, sizeof(line), "dmsetup message %s 0 job dismiss torture 2>&1",
+	    opt.filter);
+	return false;
+}
+
+/*
+ * A view of a job, with readers on it, while the writers go on. Returns what it
+ * showed, or -1.
+ */
+static int view(unsigned int round, const char *options, uint64_t sectors,
+		uint64_t *after, uint64_t *before)
+{
+	char line[2048], state[32];
+	bool spoil = opt.spoil;
+	uint64_t waited = 0;
+	int kept;
+
+	if (!view_create(options, after, before) &&
+	    !view_create("sync=none", after, before))
+		die("view: the job has ended");
+	if (readers_start("/dev/mapper/torture-view", sectors, opt.readers,
+			  opt.seed + round))
+		die("readers");
+	while (!readers_saw_all())
+		usleep(10000);
+	if (spoil) {
+		readers_allow_errors();
+		run(line, sizeof(line), "%s", opt.spoil);
+		/* Until it is noticed: on an idle device that may take a while. */
+		for (; !readers_errors() && waited < 20; waited++)
+			usleep(50000);
+	}
+	usleep(VIEW_US);
+	writers_stop();
+	usleep(VIEW_US / 10);
+	kept = readers_stop();
+	run(line, sizeof(line),
+	    "dmsetup remove torture-view 2>&1; dmsetup message %s 0 job cancel torture force 2>&1",
+	    opt.filter);
+	if (spoil && opt.mend)
+		run(line, sizeof(line), "%s", opt.mend);
+	do {
+		job_state(state, sizeof(state), line, sizeof(line));
+		usleep(10000);
+	} while (strcmp(state, "concluded"));
+	while (!run(line, sizeof(line), "cat %s", ORPHANS) && line[0])
+		usleep(10000);
+	if (kept < 0)
+		report(false, "round %u (%s): each sector of the view stays as it is",
+		       round, options);
+	return kept;
+}
+
 static bool round_once(unsigned int round, uint64_t sectors)
 {
 	const char *options = opt.nr_job_options ?
 			      opt.job_options[round % opt.nr_job_options] : "";
 	uint64_t after = 0, before = 0;
+	const char *what = opt.readers ? "view" : "destination";
 	char line[256];
-	int fd, dest;
+	int fd, dest = -1;
 	bool ok;
 
 	fd = open(device, O_RDONLY | O_DIRECT);
@@ -374,18 +463,23 @@ static bool round_once(unsigned int round, uint64_t sectors)
 		die("%s", device);
 	writers_start();
 	usleep(50000 + (opt.seed + round * 7919) % 100000);
-	if (opt.naive)
+	if (opt.readers) {
+		dest = view(round, options, sectors, &after, &before);
+		ok = dest >= 0;
+	} else if (opt.naive) {
 		ok = copy_naively(sectors, &after, &before);
-	else
+	} else {
 		ok = backup(round, options, &after, &before);
+	}
 	if (ok) {
-		dest = open(opt.dest, O_RDONLY | O_DIRECT);
+		if (dest < 0)
+			dest = open(opt.dest, O_RDONLY | O_DIRECT);
 		if (dest < 0)
 			die("%s", opt.dest);
 		ok = report(history_find_cut(history, dest, after, before,
-					     opt.dest),
-			    "round %u (%s): the destination is one instant",
-			    round, options);
+					     what),
+			    "round %u (%s): the %s is one instant", round,
+			    options, what);
 		close(dest);
 		ok &= report(history_is_latest(history, fd, device),
 			     "round %u: the filter holds what was written last",
@@ -407,6 +501,8 @@ static void usage(void)
 		"torture --filter NAME --dest DEVICE [--seconds N] [--threads N] [--seed N]\n"
 		"        [--zeroes N] [--discards N] (of 1000) [--pace US] [--naive]\n"
 		"        [--bitmap NAME] (incremental backups by it)\n"
+		"        [--readers N] (of a view, instead of the destination)\n"
+		"        [--spoil COMMAND --mend COMMAND] (then reads may fail)\n"
 		"        [--job OPTIONS]... (tried in turn)\n");
 	exit(2);
 }
@@ -424,6 +520,9 @@ static void parse(int argc, char **argv)
 		{ "pace", required_argument, NULL, 'p' },
 		{ "job", required_argument, NULL, 'j' },
 		{ "bitmap", required_argument, NULL, 'b' },
+		{ "readers", required_argument, NULL, 'R' },
+		{ "spoil", required_argument, NULL, 'x' },
+		{ "mend", required_argument, NULL, 'm' },
 		{ "naive", no_argument, NULL, 'n' },
 		{ }
 	};
@@ -441,6 +540,9 @@ static void parse(int argc, char **argv)
 		case 'D': opt.discards = atoi(optarg); break;
 		case 'p': opt.pace = atoi(optarg); break;
 		case 'b': opt.bitmap = optarg; break;
+		case 'R': opt.readers = atoi(optarg); break;
+		case 'x': opt.spoil = optarg; break;
+		case 'm': opt.mend = optarg; break;
 		case 'n': opt.naive = true; break;
 		case 'j':
 			if (opt.nr_job_options < 16)
@@ -510,6 +612,9 @@ int main(int argc, char **argv)
 		pthread_join(threads[i], NULL);
 	printf("# %llu writes in %u rounds\n",
 	       (unsigned long long)history_writes(history), round);
+	if (opt.readers)
+		printf("# %llu sectors of views were read\n",
+		       (unsigned long long)readers_sectors());
 	printf("1..%u\n", tests);
 	return failures ? 1 : 0;
 }
