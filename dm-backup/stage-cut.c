@@ -11,23 +11,6 @@
 #include <linux/jiffies.h>
 #include <linux/slab.h>
 
-__printf(4, 5)
-static int bk_stage_refuse(char *error, size_t size, int err, const char *fmt,
-			   ...)
-{
-	va_list args;
-
-	va_start(args, fmt);
-	vscnprintf(error, size, fmt, args);
-	va_end(args);
-	return err;
-}
-
-static bool bk_stage_is_changed(const struct bk_stage *stage)
-{
-	return stage->content != stage->bitmap->bits;
-}
-
 /**
  * bk_stages_check - can it still be done?
  * @part:	the filter, not dead; bk_cut_mutex is held, so it stays true

@@ -12,9 +12,16 @@
 #include <linux/log2.h>
 #include <linux/slab.h>
 
-__printf(4, 5)
-static int bk_stage_refuse(char *error, size_t size, int err, const char *fmt,
-			   ...)
+/**
+ * bk_stage_refuse - say why not
+ * @error:	filled with the sentence
+ * @size:	of @error
+ * @err:	negative errno
+ * @fmt:	the sentence
+ *
+ * Return: @err.
+ */
+int bk_stage_refuse(char *error, size_t size, int err, const char *fmt, ...)
 {
 	va_list args;
 
@@ -22,11 +29,6 @@ static int bk_stage_refuse(char *error, size_t size, int err, const char *fmt,
 	vscnprintf(error, size, fmt, args);
 	va_end(args);
 	return err;
-}
-
-static bool bk_stage_is_changed(const struct bk_stage *stage)
-{
-	return stage->content != stage->bitmap->bits;
 }
 
 /*----------------------------------------------------------------*/

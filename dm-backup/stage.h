@@ -112,6 +112,14 @@ struct bk_bitmap_params {
 	u64 persistent;
 };
 
+/* Do actions see other bits than everybody else? */
+static inline bool bk_stage_is_changed(const struct bk_stage *stage)
+{
+	return stage->content != stage->bitmap->bits;
+}
+
+__printf(4, 5)
+int bk_stage_refuse(char *error, size_t size, int err, const char *fmt, ...);
 struct bk_stage *bk_stage_take(struct bk_txn_part *part, const char *name,
 			       bool remove, int *err, char *error, size_t size);
 struct bk_stage *bk_stage_for_job(struct bk_txn_part *part, const char *name,
