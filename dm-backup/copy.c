@@ -268,14 +268,15 @@ static bool bk_buf_is_zero(struct bk_buf *buf, unsigned int from,
 }
 
 /* How many sectors from @pos on are alike, all zero units or all others? */
-static unsigned int bk_write_extent(struct bk_write *write, bool *zero)
+static unsigned int bk_write_extent(struct bk_write *write,
+				    enum bk_zeroes zeroes, bool *zero)
 {
 	unsigned int from = write->sector - write->src->sector;
 	unsigned int pos = write->pos;
 	unsigned int n;
 
 	*zero = false;
-	if (*write->zeroes == BK_ZEROES_OFF)
+	if (zeroes == BK_ZEROES_OFF)
 		return write->sectors - pos;
 
 	while (pos < write->sectors) {
@@ -296,13 +297,15 @@ static unsigned int bk_write_extent(struct bk_write *write, bool *zero)
 static bool bk_write_part(struct bk_write *write)
 {
 	struct block_device *bdev = write->dest->bdev.bdev;
+	/* Once: another write may find that the device can't, and turn it off. */
+	enum bk_zeroes zeroes = READ_ONCE(*write->zeroes);
 	struct bio *bio = &write->io.bio;
 	bool zero;
-	unsigned int n = bk_write_extent(write, &zero);
+	unsigned int n = bk_write_extent(write, zeroes, &zero);
 
 	if (zero) {
 		bio_init(bio, bdev, NULL, 0, REQ_OP_WRITE_ZEROES |
-			 (*write->zeroes == BK_ZEROES_ON ? REQ_NOUNMAP : 0));
+			 (zeroes == BK_ZEROES_ON ? REQ_NOUNMAP : 0));
 		bio->bi_iter.bi_size = n << SECTOR_SHIFT;
 	} else {
 		n = bk_io_prepare(&write->io, bdev, REQ_OP_WRITE,
