@@ -879,10 +879,10 @@ void bk_io_push_back(struct bk_instance *in)
  */
 void bk_io_hurry(struct bk_instance *in, unsigned int ms)
 {
-	in->suspend_ms = ms;
-	in->suspend_by = jiffies + msecs_to_jiffies(ms);
 	/* pairs with READ_ONCE() in bk_held_is_late(), under held.lock */
 	spin_lock(&in->origin->held.lock);
+	in->suspend_ms = ms;
+	in->suspend_by = jiffies + msecs_to_jiffies(ms);
 	WRITE_ONCE(in->suspending, true);
 	spin_unlock(&in->origin->held.lock);
 }
