@@ -307,7 +307,7 @@ void bk_pool_set_limit(struct bk_pool *pool, size_t limit)
 	LIST_HEAD(shed);
 
 	spin_lock(&pool->lock);
-	pool->limit = limit;
+	WRITE_ONCE(pool->limit, limit);
 	bk_cache_shed(pool, &shed);
 	bk_pool_serve(pool);
 	spin_unlock(&pool->lock);
@@ -487,7 +487,7 @@ static bool bk_buf_fill(struct bk_pool *pool, struct bk_buf *buf)
 			return bk_buf_nopages(pool, buf, &pages);
 	}
 	buf->nr = bk_pages_to_vec(&pages, buf->vec);
-	buf->state = BK_BUF_POOL;
+	WRITE_ONCE(buf->state, BK_BUF_POOL);
 	return true;
 }
 
@@ -622,7 +622,10 @@ void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf)
  */
 void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf)
 {
-	if (buf->state != BK_BUF_POOL && buf->state != BK_BUF_RESERVE)
+	enum bk_buf_state state = READ_ONCE(buf->state);
+
+	/* One that is about to get its pages stays charged. */
+	if (state != BK_BUF_POOL && state != BK_BUF_RESERVE)
 		return;
 	if (atomic_long_add_return(buf->bytes, &bk_orphaned) >
 	    READ_ONCE(bk_orphan_limit)) {
@@ -644,7 +647,8 @@ void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf)
 	} else {
 		bk_pool_uncharge(pool, buf);
 	}
-	buf->state = BK_BUF_ORPHAN;
+	/* bk_buf_get() may look at it: a read has several parts */
+	WRITE_ONCE(buf->state, BK_BUF_ORPHAN);
 	bk_pool_serve(pool);
 	spin_unlock(&pool->lock);
 	bk_pool_tell(pool);

@@ -236,7 +236,7 @@ static void bk_held_work(struct work_struct *work)
 	if (pb)
 		hurry = READ_ONCE(pb->in->suspending);
 	list_for_each_entry(pb, &held->list, held) {
-		if (pb->fail)
+		if (READ_ONCE(pb->fail))
 			continue;
 		pit = bk_held_late_for(cfg, pb);
 		if (!pit)
@@ -755,13 +755,15 @@ static bool bk_io_try(struct bk_bio *pb, struct bio *bio)
 	struct bk_origin *origin = pb->in->origin;
 	bool again, go = true, skip = false;
 	struct bk_cfg *cfg = NULL;
+	blk_status_t fail;
 
 	if (dm_noflush_suspending(pb->in->ti)) {
 		bk_io_finish(pb, bio, BLK_STS_DM_REQUEUE);
 		return false;
 	}
-	if (unlikely(READ_ONCE(pb->fail))) {
-		bk_io_finish(pb, bio, pb->fail);
+	fail = READ_ONCE(pb->fail);
+	if (unlikely(fail)) {
+		bk_io_finish(pb, bio, fail);
 		return false;
 	}
 

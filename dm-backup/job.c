@@ -132,7 +132,7 @@ int bk_job_say(struct bk_job *job, int err, const char *fmt, ...)
 	spin_lock(&job->lock);
 	/* What is being finalized is complete. */
 	if (!job->err && !job->finalize && job->state < BK_JOB_CONCLUDED) {
-		job->err = err;
+		WRITE_ONCE(job->err, err);
 		va_start(args, fmt);
 		vscnprintf(job->cause, sizeof(job->cause), fmt, args);
 		va_end(args);
@@ -360,7 +360,7 @@ static void bk_job_become(struct bk_job *job, enum bk_job_state to)
 	spin_lock(&job->lock);
 	from = job->state;
 	WARN_ON_ONCE(!bk_job_may_become(from, to));
-	job->state = to;
+	WRITE_ONCE(job->state, to);
 	spin_unlock(&job->lock);
 	trace_bk_job_state(job->origin->name, job->id,
 			   bk_job_state_name(from), bk_job_state_name(to));

@@ -314,7 +314,7 @@ void bk_op_unclaim(struct bk_op *op, blk_status_t fail)
 		bio_list_for_each(bio, &holders) {
 			struct bk_bio *pb = dm_per_bio_data(bio, sizeof(*pb));
 
-			pb->fail = fail;
+			WRITE_ONCE(pb->fail, fail);	/* bk_held_work() looks */
 		}
 	bk_holders_kick(pit->origin, &holders);
 }
@@ -423,6 +423,13 @@ static void bk_pit_be_careful(struct bk_pit *pit, struct bk_op *op)
 	spin_unlock(&pit->lock);
 }
 
+/* The next background copy is to find @first: a hint, so a race does no harm. */
+static void bk_pit_look_from(struct bk_pit *pit, unsigned long first)
+{
+	if (first < READ_ONCE(pit->cursor))
+		WRITE_ONCE(pit->cursor, first);
+}
+
 /* As the policy is now: it may have changed since the op was claimed. */
 static bool bk_pit_may_break(struct bk_pit *pit)
 {
@@ -440,7 +447,7 @@ static void bk_op_read_failed(struct bk_op *op, blk_status_t status)
 	struct bk_pit *pit = op->pit;
 	blk_status_t fail = BLK_STS_OK;
 
-	WRITE_ONCE(pit->cursor, min(pit->cursor, op->first));
+	bk_pit_look_from(pit, op->first);
 	if (op->base != op) {
 		;	/* who waits looks again */
 	} else if (op->nr > 1) {
@@ -590,12 +597,15 @@ static bool bk_op_keep(struct bk_op *op)
 /* Try what was kept again after a while. */
 static void bk_pit_retry_later(struct bk_pit *pit)
 {
+	unsigned int ms;
+
 	spin_lock(&pit->lock);
-	pit->backoff = clamp(pit->backoff * 2, BK_RETRY_FIRST_MS,
-			     BK_RETRY_LAST_MS);
+	ms = clamp(READ_ONCE(pit->backoff) * 2, BK_RETRY_FIRST_MS,
+		   BK_RETRY_LAST_MS);
+	WRITE_ONCE(pit->backoff, ms);
 	if (!bk_pit_is_stopped(pit))
 		queue_delayed_work(pit->origin->copy_wq, &pit->retry_work,
-				   msecs_to_jiffies(pit->backoff));
+				   msecs_to_jiffies(ms));
 	spin_unlock(&pit->lock);
 }
 
@@ -638,7 +648,7 @@ static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
 	}
 	if (kept)
 		return;
-	WRITE_ONCE(pit->cursor, min(pit->cursor, op->first));
+	bk_pit_look_from(pit, op->first);
 	bk_op_unstage(op);
 	bk_op_unclaim(op, bk_pit_may_break(pit) ? BLK_STS_OK : status);
 	bk_op_finish(op);
@@ -678,7 +688,7 @@ void bk_pit_retry_work(struct work_struct *work)
 void bk_pit_retry(struct bk_pit *pit)
 {
 	spin_lock(&pit->lock);
-	pit->backoff = 0;
+	WRITE_ONCE(pit->backoff, 0);
 	if (!list_empty(&pit->retry) && !bk_pit_is_stopped(pit))
 		mod_delayed_work(pit->origin->copy_wq, &pit->retry_work, 0);
 	spin_unlock(&pit->lock);

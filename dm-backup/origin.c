@@ -85,7 +85,7 @@ void bk_origin_event(struct bk_origin *origin, const char *what,
 	if (!e) {
 		spin_lock(&origin->event_lock);
 		if (seq)
-			(*seq)++;
+			WRITE_ONCE(*seq, *seq + 1);
 		spin_unlock(&origin->event_lock);
 		DMWARN("%s: event %s of job %s is lost: out of memory",
 		       origin->name, what, job);
@@ -95,7 +95,9 @@ void bk_origin_event(struct bk_origin *origin, const char *what,
 	strscpy(e->job, job, sizeof(e->job));
 	strscpy(e->cause, cause, sizeof(e->cause));
 	spin_lock(&origin->event_lock);
-	e->seq = seq ? ++*seq : 0;
+	if (seq)
+		WRITE_ONCE(*seq, *seq + 1);
+	e->seq = seq ? *seq : 0;
 	list_add_tail(&e->list, &origin->events);
 	if (!origin->mute)
 		queue_work(origin->wait_wq, &origin->event_work);

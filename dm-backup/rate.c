@@ -21,7 +21,7 @@
  */
 void bk_rate_set(struct bk_rate *rate, u64 speed, u64 now)
 {
-	rate->speed = speed;
+	WRITE_ONCE(rate->speed, speed);
 	rate->paid = now;
 }
 

@@ -35,7 +35,7 @@ bool bk_store_pass_begin(struct bk_store *store)
 	bool later;
 
 	spin_lock(&store->lock);
-	store->pass_due = false;
+	WRITE_ONCE(store->pass_due, false);
 	later = bk_store_has_pending(store);
 	spin_unlock(&store->lock);
 	later |= !origin || READ_ONCE(origin->gate.mode);

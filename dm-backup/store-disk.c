@@ -248,7 +248,7 @@ int bk_store_write_lease(struct bk_store *store)
 
 	spin_lock(&store->lock);
 	store->lease.witness = store->witness;
-	store->lease_due = false;
+	WRITE_ONCE(store->lease_due, false);
 	spin_unlock(&store->lock);
 	store->lease.seq = ++store->seq;
 	store->lease.time = ktime_get_real_seconds();

@@ -122,9 +122,9 @@ void bk_store_tick(struct work_struct *work)
 	bk_store_ask_origin(store, origin);
 	bk_origin_put(origin);
 	spin_lock(&store->lock);
-	store->lease_due = true;
+	WRITE_ONCE(store->lease_due, true);
 	if (time_after_eq(jiffies, store->pass_at)) {
-		store->pass_due = true;
+		WRITE_ONCE(store->pass_due, true);
 		store->pass_at = jiffies + bk_store_pass_time();
 	}
 	if (store->origin && (store->live || store->failed))

@@ -62,7 +62,7 @@ void bk_store_begin(struct bk_instance *in)
 		bk_store_give_up(origin, "the metadata device failed");
 	}
 	spin_lock(&store->lock);
-	store->live = !r;
+	WRITE_ONCE(store->live, !r);
 	spin_unlock(&store->lock);
 	/* If it has failed, to write that down. */
 	bk_store_start(origin);
@@ -101,7 +101,7 @@ void bk_store_end(struct bk_instance *in, const char *why)
 	memcpy(req->device, e.device, sizeof(req->device));
 	bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
 	spin_lock(&store->lock);
-	store->live = false;
+	WRITE_ONCE(store->live, false);
 	spin_unlock(&store->lock);
 }
 

@@ -341,7 +341,7 @@ static void bk_status_info(struct bk_instance *in, char *result,
 
 	DMEMIT("%u %s %llu/%llu %u %u", BK_STATUS_FORMAT,
 	       dm_table_get_mode(in->ti->table) & BK_MODE_WRITE ? "rw" : "ro",
-	       (u64)READ_ONCE(origin->pool.used) >> SECTOR_SHIFT,
+	       (u64)data_race(origin->pool.used) >> SECTOR_SHIFT,	/* a figure */
 	       (u64)READ_ONCE(origin->pool.limit) >> SECTOR_SHIFT,
 	       count, longest);
 

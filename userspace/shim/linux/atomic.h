@@ -70,6 +70,4 @@ static inline void smp_mb__before_atomic(void)
 #define smp_load_acquire(p) \
 	(shim_trace.acquires++, __atomic_load_n((p), __ATOMIC_ACQUIRE))
 
-#define WRITE_ONCE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
-
 #endif
