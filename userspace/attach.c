@@ -21,6 +21,7 @@
 #include "filter.h"
 #include "guard.h"
 #include "metadata.h"
+#include "view.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -567,6 +568,8 @@ int cmd_detach(int argc, char **argv, const struct options *o)
 		return r;
 	x.d = &d;
 	r = detach_read(&x);
+	if (!r)
+		r = view_check_none(&d);
 	if (!r && dm_tab_is(&x.live, "backup"))
 		r = check_bitmaps(&d, o->force);
 	if (!r && dm_tab_is(&x.live, "backup"))
@@ -648,7 +651,9 @@ int cmd_close(int argc, char **argv, const struct options *o)
 		say("%s: is in use", d.arg);
 		return EX_REFUSED;
 	}
-	r = check_bitmaps(&d, o->force);
+	r = view_check_none(&d);
+	if (!r)
+		r = check_bitmaps(&d, o->force);
 	if (!r)
 		r = end_jobs(&d, o->force);
 	if (r)

@@ -59,6 +59,14 @@ static uint64_t sys_sectors(unsigned int major, unsigned int minor)
 	       strtoull(buf, NULL, 10) : 0;
 }
 
+unsigned int device_block_size(const struct device *d)
+{
+	char buf[32];
+
+	return sys_read(d->major, d->minor, "queue/logical_block_size", buf,
+			sizeof(buf)) ? strtoul(buf, NULL, 10) : 512;
+}
+
 /*------------------------------------------------------------------*/
 /* Names */
 
@@ -272,11 +280,17 @@ int device_find_filter_locked(const char *arg, struct device *d)
 	return r ? r : check_filter(d);
 }
 
+static bool is_view(const struct dm_dev *dm)
+{
+	return strstr(dm->uuid, VIEW_UUID_INFIX) ||
+	       !strncmp(dm->uuid, VIEW_UUID, strlen(VIEW_UUID));
+}
+
 char *device_lv_name(const struct dm_dev *dm)
 {
 	char *name, *vg, *lv, *layer, *result = NULL;
 
-	if (strncmp(dm->uuid, "LVM-", 4))
+	if (strncmp(dm->uuid, "LVM-", 4) || is_view(dm))
 		return NULL;
 	name = xstrdup(dm->name);
 	vg = name;
@@ -463,6 +477,16 @@ static char *uuid_of(const struct device *d)
 	if (fd >= 0)
 		close(fd);
 	return uuid;
+}
+
+char *device_file_system(const struct device *d)
+{
+	int fd = device_open(d, O_RDONLY);
+	char *type = fd < 0 ? NULL : blkid_value(fd, "TYPE");
+
+	if (fd >= 0)
+		close(fd);
+	return type;
 }
 
 enum likeness device_likeness(const struct device *d, const struct device *of)

@@ -63,6 +63,19 @@ enum likeness {
 
 enum likeness device_likeness(const struct device *d, const struct device *of);
 
+unsigned int device_block_size(const struct device *d);
+
+/* The type of the file system on it, or NULL. To be freed. */
+char *device_file_system(const struct device *d);
+
+/*
+ * The uuid of a view: the volume's, this and the view's name; or, if it is of no
+ * volume, the other and the name. LVM passes over what begins with "LVM-",
+ * whatever follows; our udev rules know both.
+ */
+#define VIEW_UUID_INFIX	"-bkview-"
+#define VIEW_UUID	"LVM-DMBACKUP-VIEW-"
+
 /* "vg/lv" of a dm device that LVM made: to be freed; NULL if it is none. */
 char *device_lv_name(const struct dm_dev *dm);
 

@@ -44,6 +44,7 @@ struct options {
 	bool create;
 	bool sequential;
 	bool dry_run;
+	bool discards;
 	const char *granularity;
 	const char *metadata;
 	const char *on_metadata_error;
@@ -69,6 +70,9 @@ struct options {
 	const char *buffer;
 	const char *discard;
 	const char *size;
+	const char *scratch;
+	const char *mount;
+	const char *job;
 };
 
 struct verb {
@@ -134,5 +138,9 @@ int cmd_job_complete(int argc, char **argv, const struct options *o);
 int cmd_job_finalize(int argc, char **argv, const struct options *o);
 int cmd_job_dismiss(int argc, char **argv, const struct options *o);
 int cmd_job_wait(int argc, char **argv, const struct options *o);
+int cmd_view_create(int argc, char **argv, const struct options *o);
+int cmd_view_list(int argc, char **argv, const struct options *o);
+int cmd_view_remove(int argc, char **argv, const struct options *o);
+int cmd_view_discard(int argc, char **argv, const struct options *o);
 
 #endif

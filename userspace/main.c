@@ -23,6 +23,7 @@ enum {
 	O_GRANULARITY, O_FORMAT, O_BITMAP, O_LEVEL, O_INCREMENTAL,
 	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_AFTER_CRASH, O_FOR,
 	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
+	O_SCRATCH, O_MOUNT, O_JOB, O_DISCARDS,
 };
 
 static const struct verb verbs[] = {
@@ -52,6 +53,15 @@ static const struct verb verbs[] = {
 	  "compare a backup with the device, which may be in use", cmd_verify },
 	{ NULL, "monitor", 0, 64, "[DEVICE...]", "json",
 	  "print what happens to jobs, as it does", cmd_monitor },
+	{ "view", "create", 2, 2, "DEVICE NAME",
+	  "scratch size bitmap job mount discards cluster on-cbw-error cbw-timeout no-freeze force",
+	  "show a device as it is at this instant, under a name", cmd_view_create },
+	{ "view", "list", 0, 1, "[DEVICE]", "json bytes noheadings",
+	  "list views", cmd_view_list },
+	{ "view", "remove", 1, 1, "NAME", "",
+	  "remove it, and what was made for it", cmd_view_remove },
+	{ "view", "discard", 3, 3, "NAME START LENGTH", "",
+	  "be done with a part of it", cmd_view_discard },
 	{ "bitmap", "add", 2, 2, "DEVICE NAME",
 	  "persistent granularity disabled all-dirty",
 	  "record what is written from now on", cmd_bitmap_add },
@@ -120,6 +130,10 @@ static const struct option options[] = {
 	{ "disabled", no_argument, NULL, O_DISABLED },
 	{ "all-dirty", no_argument, NULL, O_ALL_DIRTY },
 	{ "persistent", no_argument, NULL, O_PERSISTENT },
+	{ "discards", no_argument, NULL, O_DISCARDS },
+	{ "scratch", required_argument, NULL, O_SCRATCH },
+	{ "mount", required_argument, NULL, O_MOUNT },
+	{ "job", required_argument, NULL, O_JOB },
 	{ "metadata", required_argument, NULL, O_METADATA },
 	{ "on-metadata-error", required_argument, NULL, O_ON_METADATA_ERROR },
 	{ "after-crash", required_argument, NULL, O_AFTER_CRASH },
@@ -234,6 +248,9 @@ static const char **text_option(struct options *o, int c)
 	case O_BUFFER: return &o->buffer;
 	case O_DISCARD: return &o->discard;
 	case O_SIZE: return &o->size;
+	case O_SCRATCH: return &o->scratch;
+	case O_MOUNT: return &o->mount;
+	case O_JOB: return &o->job;
 	default: return NULL;
 	}
 }
@@ -255,6 +272,7 @@ static bool *flag_option(struct options *o, int c)
 	case O_CREATE: return &o->create;
 	case O_SEQUENTIAL: return &o->sequential;
 	case O_DRY_RUN: return &o->dry_run;
+	case O_DISCARDS: return &o->discards;
 	default: return NULL;
 	}
 }

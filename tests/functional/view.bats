@@ -1,0 +1,257 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+# dmbackup view, on logical volumes, with udevd as on a real host.
+load lib
+
+# LVs v/data of 8 MiB, a file system, mounted, with a filter, and v/copy; with a
+# thin pool if asked for.
+volumes() { # [thin]
+	mkdir -p $LVM_SYSTEM_DIR /mnt/data /mnt/view
+	cat > $LVM_SYSTEM_DIR/lvm.conf <<-END
+		devices { use_devicesfile = 0 scan = [ "/dev" ] types = [ "ramdisk", 16, "zram", 16 ] }
+		activation { monitoring = 0 }
+		global { thin_check_executable = "" }
+		backup { backup_dir = "/tmp/dmbackup-lvm" archive = 0 }
+	END
+	dd if=/dev/zero of=/dev/ram2 bs=1M count=1 oflag=direct status=none
+	vgcreate -qq -s 1M -y v $S $T /dev/ram2
+	lvcreate -qq -y -Wn -n data -L 8M v $S
+	lvcreate -qq -y -Wn -n copy -L 8M v $T
+	[[ -z ${1:-} ]] || lvcreate -qq -y -Zn --type thin-pool -n pool -L 8M --poolmetadatasize 2M v /dev/ram2
+	mkfs.ext4 -q -L data /dev/v/data
+	mount /dev/v/data /mnt/data
+	echo before > /mnt/data/marker
+	dmbackup attach v/data
+}
+says() { # STATUS REGEX COMMAND...
+	local want=$1 why=$2
+	shift 2
+	run "$@"
+	echo "$output"
+	[[ $status == "$want" ]] || { echo "status $status, not $want: $*"; return 1; }
+	[[ $output =~ $why ]] || { echo "does not say: $why"; return 1; }
+}
+teardown() {
+	local z
+	umount /mnt/view 2> /dev/null || true
+	remove_all || return 1
+	for z in /sys/block/zram*; do
+		[[ ! -e $z ]] || { echo 1 > "$z/reset"; echo "${z##*zram}" > /sys/class/zram-control/hot_remove; }
+	done
+	! splats
+}
+# A command of LVM's that does what it is told and then sends who called it a signal.
+afterwards() { # SIGNAL PROGRAM
+	mkdir -p /tmp/bin
+	printf '#!/bin/sh\n%s "$@"\nrc=$?\nkill -%s $PPID\nexit $rc\n' "$(type -P "$2")" "$1" > "/tmp/bin/$2"
+	chmod +x "/tmp/bin/$2"
+}
+is_broken() { [[ $(dmbackup view list --noheadings) == "$1"*" broken "* ]]; }
+nothing_left() {
+	[ -z "$(dmbackup view list --noheadings)" ]
+	[ -z "$(dmbackup job list v/data --noheadings)" ]
+	[ -z "$(lvs --noheadings -o lv_name v | grep view)" ]
+	[ ! -e /sys/block/zram0 ]
+}
+# Whoever looks a device up by what is on it finds the one that is in use.
+origin_is_found() {
+	udevadm trigger --settle --subsystem-match=block
+	[ "$(readlink -f /dev/disk/by-label/data)" = "$(readlink -f /dev/v/data)" ]
+	[ "$(readlink -f "/dev/disk/by-uuid/$(blkid -s UUID -o value /dev/v/data)")" = "$(readlink -f /dev/v/data)" ]
+}
+
+@test "a view of a mounted LV, its scratch a thin volume, mounted" {
+	volumes thin
+	[ "$(dmbackup view create v/data now --mount /mnt/view)" = /dev/mapper/now ]
+	echo after > /mnt/data/marker
+	sync /mnt/data/marker
+	[ "$(cat /mnt/view/marker)" = before ]
+	[ "$(lvs --noheadings -o pool_lv v/data-dmbackup-view-now | xargs)" = pool ]
+	origin_is_found
+	[[ $(dmbackup view list v/data --noheadings) == now*v/data*view.lv.now*live*/mnt/view* ]]
+	lvs v 2>&1 | tee /tmp/lvs
+	! grep -i duplicate /tmp/lvs
+	tar -C /mnt/view -cf - . | tar -t | grep marker
+	says 5 'has the view now' dmbackup detach v/data
+	dmbackup view remove now
+	nothing_left
+	! mountpoint -q /mnt/view
+	dmbackup detach v/data
+	[ "$(cat /mnt/data/marker)" = after ]
+}
+
+@test "no pool and no room, or a limit: its scratch is in memory" {
+	modprobe zram num_devices=0 || skip "no zram"
+	volumes
+	dmbackup view create v/data now --size 8M
+	dd if="/dev/mapper/now" of=/tmp/snap-before bs=1M iflag=direct status=none
+	[[ $(dmbackup view list --noheadings) == *view.zram0.now* ]]
+	dd if=/dev/urandom of=/mnt/data/new bs=64k count=30 conv=fsync status=none
+	same before /dev/mapper/now
+	e2fsck -fn /dev/mapper/now
+	origin_is_found
+	dmbackup view remove now
+	nothing_left
+}
+
+@test "a plain volume, if there is room" {
+	volumes
+	dmbackup view create v/data now
+	snap now /dev/mapper/now
+	[ "$(lvs --noheadings -o segtype v/data-dmbackup-view-now | xargs)" = linear ]
+	# two at a time
+	dmbackup view create v/data now2 --size 8M
+	snap now2 /dev/mapper/now2
+	echo after > /mnt/data/marker
+	sync /mnt/data/marker
+	same now /dev/mapper/now
+	same now2 /dev/mapper/now2
+	dmbackup view remove now
+	dmbackup view remove now2
+	nothing_left
+}
+
+@test "a scratch device that is given, a bitmap, discards" {
+	volumes
+	says 0 '' dmbackup bitmap add v/data b
+	echo more > /mnt/data/more
+	sync /mnt/data/more
+	dmbackup view create v/data part --scratch v/copy --bitmap b
+	! dd if=/dev/mapper/part of=/dev/null bs=1M iflag=direct status=none
+	start=$(dmbackup bitmap dump v/data b --format ranges | awk '/^[0-9]/ { print $1; exit }')
+	dd if=/dev/mapper/part of=/dev/null bs=4k skip=$((start / 4096)) count=1 iflag=direct status=none
+	says 5 'is in use' dmbackup view create v/data other --scratch v/copy
+	dmbackup view remove part
+	dmbackup view create v/data all --scratch v/copy --force --discards
+	dd if=/dev/mapper/all of=/dev/null bs=4k skip=1024 count=1 iflag=direct status=none
+	blkdiscard -o 4M -l 1M /dev/mapper/all
+	! dd if=/dev/mapper/all of=/dev/null bs=4k skip=1024 count=1 iflag=direct status=none
+	dmbackup view discard all 6M 64K
+	! dd if=/dev/mapper/all of=/dev/null bs=4k skip=1536 count=1 iflag=direct status=none
+	dmbackup view remove all
+	nothing_left
+}
+
+@test "of a backup that runs" {
+	volumes
+	[ "$(dmbackup backup v/data --to v/copy --detach --id b --speed 64K)" = b ]
+	dmbackup view create v/data its --job b --mount /mnt/view
+	echo after > /mnt/data/marker
+	sync /mnt/data/marker
+	[ "$(cat /mnt/view/marker)" = before ]
+	dmbackup job set-speed v/data b --speed 0
+	dmbackup job wait v/data b
+	[ "$(cat /mnt/view/marker)" = before ]
+	[[ $(dmbackup view list --noheadings) == *complete* ]]
+	says 5 'is in use' dmbackup backup v/data --to v/copy --force
+	dmbackup view remove its
+	nothing_left
+	dmbackup backup v/data --to v/copy --force
+}
+
+@test "what is refused leaves nothing" {
+	volumes
+	says 2 'is no name' dmbackup view create v/data 'a b'
+	says 5 'is there already' dmbackup view create v/data v-copy
+	says 4 'no such device' dmbackup view create v/none now
+	says 5 'stands on' dmbackup view create v/data now --scratch v/data
+	says 2 'has all of that' dmbackup view create v/data now --job x --size 1M
+	says 4 'there is no job x' dmbackup view create v/data now --job x
+	says 1 "can't be mounted" dmbackup view create v/data now --size 8M --mount /nowhere
+	# its blocks are of 1 KiB, zram's of 4
+	says 1 'blocks of 4096 bytes' dmbackup view create v/data now --size 8M --mount /mnt/view
+	says 4 'no bitmap' dmbackup view create v/data now --size 8M --bitmap none
+	says 4 'no such view' dmbackup view remove now
+	says 4 'no such view' dmbackup view discard v-data 0 1M
+	says 4 'is no view' dmbackup view remove v-data
+	says 2 '--size is for' dmbackup view create v/data now --scratch v/copy --size 1M
+	says 2 'is no name' dmbackup view create v/data ..
+	says 2 'is no size' dmbackup view create v/data now --size 0
+	nothing_left
+}
+
+@test "a scratch device that is full costs the view, not the device" {
+	modprobe zram num_devices=0 || skip "no zram"
+	volumes
+	# what no compression makes smaller, so that it does not fit
+	dd if=/dev/urandom of=/mnt/data/old bs=64k count=60 conv=fsync status=none
+	dmbackup view create v/data now --size 1M --cbw-timeout 2
+	[[ $(dmbackup view list --noheadings) == *" live "* ]]
+	dd if=/dev/urandom of=/mnt/data/old bs=64k count=60 conv=notrunc,fsync status=none
+	wait_for 120 is_broken now
+	! dd if=/dev/mapper/now of=/dev/null bs=64k count=1 iflag=direct status=none
+	dd if=/mnt/data/old of=/dev/null bs=64k count=60 iflag=direct status=none
+	dmbackup view remove now
+	nothing_left
+}
+
+@test "an XFS, beside its original" {
+	truncate -s 64M /tmp/xfs /tmp/xfs-scratch
+	losetup /dev/loop0 /tmp/xfs
+	losetup /dev/loop1 /tmp/xfs-scratch
+	mkdir -p /mnt/data /mnt/view
+	dmbackup open /dev/loop0 x
+	mkfs.xfs -q --unsupported -L data /dev/mapper/x
+	mount /dev/mapper/x /mnt/data
+	echo before > /mnt/data/marker
+	dmbackup view create x now --scratch /dev/loop1 --mount /mnt/view
+	echo after > /mnt/data/marker
+	sync /mnt/data/marker
+	[ "$(cat /mnt/view/marker)" = before ]
+	udevadm trigger --settle --subsystem-match=block
+	[ "$(readlink -f /dev/disk/by-label/data)" = "$(readlink -f /dev/mapper/x)" ]
+	[[ $(dmbackup view list x --noheadings) == now*x*view-now*live*/mnt/view* ]]
+	umount /mnt/data
+	says 5 'has the view now' dmbackup close x
+	dmbackup view remove now
+	dmbackup close x
+	losetup -D
+	rm /tmp/xfs /tmp/xfs-scratch
+}
+
+@test "LVM passes over views of its disks" {
+	mkdir -p $LVM_SYSTEM_DIR
+	cat > $LVM_SYSTEM_DIR/lvm.conf <<-END
+		devices { use_devicesfile = 0 scan = [ "/dev" ] types = [ "ramdisk", 16 ] filter = [ "r|/dev/ram|" ] }
+		activation { monitoring = 0 }
+		backup { backup_dir = "/tmp/dmbackup-lvm" archive = 0 }
+	END
+	dmbackup open $S disk
+	vgcreate -qq -s 1M -y v /dev/mapper/disk
+	dmbackup view create disk now --scratch $T
+	dd if=/dev/mapper/now bs=4k count=1 iflag=direct status=none | grep -q LVM2
+	[ "$(pvs --noheadings -o pv_name 2> /tmp/err | xargs)" = /dev/mapper/disk ]
+	[ ! -s /tmp/err ]
+	lvcreate -qq -y -Wn -n lv -L 4M v
+	[ "$(dmbackup view list disk --noheadings | awk '{ print $2 }')" = disk ]
+	dmbackup view remove now
+	lvremove -qq -y v/lv
+	vgchange -qq -an v
+	dmbackup close disk
+}
+
+@test "what is interrupted leaves nothing" {
+	volumes thin
+	afterwards INT lvcreate
+	says 7 'no view was made' env PATH="/tmp/bin:$PATH" dmbackup view create v/data now --mount /mnt/view
+	rm /tmp/bin/lvcreate
+	nothing_left
+}
+
+@test "what a command that was killed left, or a reboot, is removed by the view's name" {
+	volumes thin
+	afterwards KILL lvcreate
+	says 137 '' env PATH="/tmp/bin:$PATH" dmbackup view create v/data now
+	rm /tmp/bin/lvcreate
+	lvs v/data-dmbackup-view-now
+	says 1 'left of an earlier view' dmbackup view create v/data now
+	dmbackup view remove now
+	nothing_left
+	# with its job
+	dmbackup view create v/data now
+	dmsetup remove now
+	[[ $(dmbackup job list v/data --noheadings) == view.lv.now* ]]
+	dmbackup view remove now
+	nothing_left
+	says 4 'no such view' dmbackup view remove now
+}
