@@ -98,7 +98,9 @@ struct bk_backup_params {
  * @dest:	where it goes; a user until @released
  * @notify:	kicks the job for the destination, and for the origin's resume
  * @deferred:	waits for the origin's resume
- * @pit:	its point in time, until @released
+ * @pit:	its point in time, until @released; job->lock, but for who keeps the
+ *		job from moving on: sync is not none, or the job ends
+ * @next:	a transaction is about to put it in the place of @pit; job->lock
  * @bitmap:	its bitmap, claimed, until that has been let go of
  * @allocated:	what sync=top is limited to, or NULL; claimed, so that its bits
  *		are those that are published
@@ -113,6 +115,7 @@ struct bk_backup_params {
  * @released:	all is let go of but the closing of @dest
  * @release_by:	jiffies until which that is waited for
  * @guest_sectors: copied because of guests' writes
+ * @checkpoints: how often its point in time has moved; job->lock
  */
 struct bk_backup {
 	struct bk_job job;
@@ -124,6 +127,7 @@ struct bk_backup {
 	struct work_struct notify;
 	struct bk_deferred deferred;
 	struct bk_pit *pit;
+	struct bk_pit *next;
 	struct bk_bitmap *bitmap;
 	struct bk_bitmap *allocated;
 	struct bk_bits *only;
@@ -135,6 +139,7 @@ struct bk_backup {
 	bool released;
 	unsigned long release_by;
 	atomic64_t guest_sectors;
+	unsigned int checkpoints;
 };
 
 static const char *const bk_sync_names[] = {
@@ -261,6 +266,9 @@ static enum bk_action bk_backup_error(struct bk_pit *pit, bool write,
 
 static void bk_backup_broken(struct bk_pit *pit, int err)
 {
+	/* It is not its job's any more. */
+	if (READ_ONCE(pit->successor))
+		return;
 	bk_job_broken(&bk_pit_backup(pit)->job, err);
 }
 
@@ -404,8 +412,24 @@ static int bk_backup_check(struct bk_backup *b)
 	return r;
 }
 
+/* Why there is no memory for a point in time. */
+static void bk_backup_say_pit(struct bk_backup *b, int err, char *text,
+			      size_t size)
+{
+	if (err == -ENOSPC)
+		scnprintf(text, size,
+			  "the filter's buffer has no room for two clusters of %u sectors",
+			  b->cluster);
+	else if (err == -EFBIG)
+		scnprintf(text, size, "clusters of %u sectors are too many",
+			  b->cluster);
+	else
+		strscpy(text, "out of memory", size);
+}
+
 static int bk_backup_make_pit(struct bk_backup *b)
 {
+	char why[BK_ERROR_LEN];
 	struct bk_pit_params params = {
 		.cluster	= b->cluster,
 		.max_chunk	= max_t(u64, b->params.max_chunk, b->cluster),
@@ -425,18 +449,8 @@ static int bk_backup_make_pit(struct bk_backup *b)
 		bk_job_get(&b->job);	/* dropped by bk_backup_pit_release() */
 		return 0;
 	}
-	switch (err) {
-	case -ENOSPC:
-		return bk_job_say(&b->job, err,
-				  "the filter's buffer has no room for two clusters of %u sectors",
-				  b->cluster);
-	case -EFBIG:
-		return bk_job_say(&b->job, err,
-				  "clusters of %u sectors are too many",
-				  b->cluster);
-	default:
-		return bk_job_say(&b->job, err, "out of memory");
-	}
+	bk_backup_say_pit(b, err, why, sizeof(why));
+	return bk_job_say(&b->job, err, "%s", why);
 }
 
 static int bk_backup_prepare(struct bk_job *job)
@@ -473,6 +487,109 @@ static void bk_backup_started(struct bk_job *job)
 		bk_group_pass(job);
 }
 
+/* With a reference; NULL when the job has let go of it. */
+static struct bk_pit *bk_backup_get_pit(struct bk_backup *b)
+{
+	struct bk_pit *pit;
+
+	spin_lock(&b->job.lock);
+	pit = b->pit;
+	if (pit)
+		bk_pit_get(pit);
+	spin_unlock(&b->job.lock);
+	return pit;
+}
+
+/*----------------------------------------------------------------*/
+/* Moving on */
+
+/* It is published no more, or never was; its destination may keep it for long. */
+static void bk_backup_drop_pit(struct bk_pit *pit)
+{
+	bk_reserve_exit(&pit->origin->pool, &pit->reserve);
+	bk_pit_put(pit);
+}
+
+/* It is to take the place of @pit, if that is still the job's. */
+static bool bk_backup_set_next(struct bk_backup *b, struct bk_pit *pit,
+			       struct bk_pit *next)
+{
+	bool ok;
+
+	spin_lock(&b->job.lock);
+	ok = b->pit == pit && !b->next;
+	if (ok)
+		b->next = next;
+	spin_unlock(&b->job.lock);
+	return ok;
+}
+
+static int bk_backup_move_prepare(struct bk_job *job, char *error, size_t size)
+{
+	struct bk_backup *b = bk_backup_of(job);
+	struct bk_pit *pit, *next = NULL;
+	int err = -EBUSY;
+
+	if (b->params.sync != BK_SYNC_NONE) {
+		scnprintf(error, size,
+			  "job '%.64s' copies: only with sync=none can the point in time move",
+			  job->id);
+		return -EINVAL;
+	}
+	pit = bk_backup_get_pit(b);
+	if (pit)
+		next = bk_pit_create_next(pit, &err);
+	if (next) {
+		bk_job_get(job);	/* dropped by bk_backup_pit_release() */
+		err = 0;
+		if (!bk_backup_set_next(b, pit, next)) {
+			bk_backup_drop_pit(next);
+			err = -EBUSY;
+		}
+	}
+	if (err == -EBUSY)
+		scnprintf(error, size,
+			  "job '%.64s' ends, or is being moved by another transaction",
+			  job->id);
+	else if (err)
+		bk_backup_say_pit(b, err, error, size);
+	if (pit)
+		bk_pit_put(pit);
+	return err;
+}
+
+/* The job does not end now, so both are there. */
+static void bk_backup_move_install(struct bk_job *job, struct bk_cfg *cfg)
+{
+	struct bk_backup *b = bk_backup_of(job);
+
+	bk_cfg_swap_pit(cfg, b->pit, b->next);
+}
+
+static void bk_backup_move_end(struct bk_job *job, bool made)
+{
+	struct bk_backup *b = bk_backup_of(job);
+	struct bk_pit *next, *pit = NULL;
+
+	spin_lock(&job->lock);
+	next = b->next;
+	b->next = NULL;
+	if (made) {
+		pit = b->pit;
+		b->pit = next;
+		WRITE_ONCE(b->checkpoints, b->checkpoints + 1);
+	}
+	spin_unlock(&job->lock);
+	if (made) {
+		/* for people to look at: a copy or two may be counted wrong */
+		atomic64_set(&job->done, 0);
+		bk_pit_replace(pit, next);
+		bk_backup_drop_pit(pit);
+	} else if (next) {
+		bk_backup_drop_pit(next);
+	}
+}
+
 /*----------------------------------------------------------------*/
 /* Running */
 
@@ -480,22 +597,24 @@ static int bk_backup_copy(struct bk_job *job)
 {
 	struct bk_backup *b = bk_backup_of(job);
 	struct bk_pit *pit = b->pit;
-	unsigned int max = pit->params.max_chunk;
-	int flight = atomic_read(&pit->background);
 
-	if (b->params.sync == BK_SYNC_NONE || flight >= b->params.max_workers)
+	if (b->params.sync == BK_SYNC_NONE ||
+	    atomic_read(&pit->background) >= b->params.max_workers)
 		return -EBUSY;
 	/* Guests first: both to the budget and to the destination. */
 	if (bk_pool_defer_background(&job->origin->pool))
 		return -EBUSY;
 	if (!bk_dest_has_room(pit->dest, bk_pit_coming(pit)))
 		return -EBUSY;
-	return bk_cow_copy_next(pit, max);
+	return bk_cow_copy_next(pit, pit->params.max_chunk);
 }
 
 static bool bk_backup_is_idle(struct bk_job *job)
 {
-	return !atomic_read(&bk_backup_of(job)->pit->background);
+	struct bk_backup *b = bk_backup_of(job);
+
+	return b->params.sync == BK_SYNC_NONE ||
+	       !atomic_read(&b->pit->background);
 }
 
 static bool bk_backup_is_complete(struct bk_job *job)
@@ -509,10 +628,12 @@ static bool bk_backup_is_complete(struct bk_job *job)
 
 static void bk_backup_resumed(struct bk_job *job)
 {
-	struct bk_backup *b = bk_backup_of(job);
+	struct bk_pit *pit = bk_backup_get_pit(bk_backup_of(job));
 
-	if (b->pit)
-		bk_pit_retry(b->pit);
+	if (pit) {
+		bk_pit_retry(pit);
+		bk_pit_put(pit);
+	}
 }
 
 /*----------------------------------------------------------------*/
@@ -676,15 +797,22 @@ static int bk_backup_end_bitmap(struct bk_backup *b, bool hurry)
 	return 0;
 }
 
-/* No view is made of it from here on; those that there are keep it. */
+/*
+ * No view is made of it from here on; those that there are keep it. Nothing takes
+ * its place.
+ */
 static struct bk_pit *bk_backup_take_pit(struct bk_backup *b)
 {
-	struct bk_pit *pit;
+	struct bk_pit *pit, *next;
 
 	spin_lock(&b->job.lock);
 	pit = b->pit;
 	b->pit = NULL;
+	next = b->next;
+	b->next = NULL;
 	spin_unlock(&b->job.lock);
+	if (next)
+		bk_backup_drop_pit(next);
 	return pit;
 }
 
@@ -703,9 +831,7 @@ static void bk_backup_let_go(struct bk_backup *b)
 			bk_pit_complete(pit);
 		bk_pit_quit(pit);
 		bk_cfg_remove_pit(origin, pit);
-		/* Ops on a destination that hangs may keep the pit for long. */
-		bk_reserve_exit(&origin->pool, &pit->reserve);
-		bk_pit_put(pit);
+		bk_backup_drop_pit(pit);
 	}
 	if (b->dest)
 		bk_dest_put(b->dest);
@@ -763,7 +889,7 @@ static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
 	struct bk_backup *b = bk_backup_of(job);
 
 	return scnprintf(buf, size,
-			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%u guest_copied=%llu views=%u",
+			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%u guest_copied=%llu views=%u checkpoints=%u",
 			 b->params.target, bk_sync_names[b->params.sync],
 			 b->params.bitmap ?: "-",
 			 bk_bitmap_mode_names[b->params.bitmap_mode] ?: "-",
@@ -773,7 +899,7 @@ static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
 			 bk_cbw_policy_names[READ_ONCE(b->cbw.policy)],
 			 READ_ONCE(b->cbw.timeout),
 			 (unsigned long long)atomic64_read(&b->guest_sectors),
-			 bk_backup_views(job));
+			 bk_backup_views(job), READ_ONCE(b->checkpoints));
 }
 
 /**
@@ -850,6 +976,9 @@ static const struct bk_job_type bk_backup_type = {
 	.abort		= bk_backup_abort,
 	.release	= bk_backup_release,
 	.view		= bk_backup_view,
+	.move_prepare	= bk_backup_move_prepare,
+	.move_install	= bk_backup_move_install,
+	.move_end	= bk_backup_move_end,
 	.show		= bk_backup_show,
 	.change		= bk_backup_change,
 	.free		= bk_backup_free,

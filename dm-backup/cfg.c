@@ -26,6 +26,26 @@ void bk_cfg_add_pit(struct bk_cfg *cfg, struct bk_pit *pit)
 }
 
 /**
+ * bk_cfg_swap_pit - put a point in time in the place of another one
+ * @cfg:	not published yet
+ * @old:	the one that is in it
+ * @next:	the one that is to be
+ */
+void bk_cfg_swap_pit(struct bk_cfg *cfg, struct bk_pit *old,
+		     struct bk_pit *next)
+{
+	unsigned int i;
+
+	for (i = 0; i < cfg->nr_pits; i++) {
+		if (cfg->pits[i] != old)
+			continue;
+		bk_pit_get(next);
+		cfg->pits[i] = next;
+		bk_pit_put(old);	/* not the last: its owner has one */
+	}
+}
+
+/**
  * bk_cfg_add_bits - put bits in
  * @cfg:	not published yet, with room for them
  * @bits:	the bits

@@ -17,6 +17,8 @@
 struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits,
 			   unsigned int extra_bits, gfp_t gfp);
 void bk_cfg_add_pit(struct bk_cfg *cfg, struct bk_pit *pit);
+void bk_cfg_swap_pit(struct bk_cfg *cfg, struct bk_pit *old,
+		     struct bk_pit *next);
 void bk_cfg_add_bits(struct bk_cfg *cfg, struct bk_bits *bits);
 void bk_cfg_drop_bits(struct bk_cfg *cfg, struct bk_bits *bits);
 void bk_cfg_swap_bits(struct bk_cfg *cfg, struct bk_bits *old,

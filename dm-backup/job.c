@@ -420,9 +420,11 @@ static void bk_job_step_created(struct bk_job *job)
 static void bk_job_step_running(struct bk_job *job)
 {
 	char stopped_by[sizeof(job->stopped_by)];
-	bool paused, resumed;
+	bool paused, resumed, stop;
 
+	/* As in bk_job_step_created(). */
 	spin_lock(&job->lock);
+	stop = !job->committing && (job->cancel || job->err);
 	paused = job->user_paused;
 	resumed = job->resumed;
 	job->resumed = false;
@@ -436,7 +438,7 @@ static void bk_job_step_running(struct bk_job *job)
 		job->type->resumed(job);
 		bk_job_queue_copy(job, 0);
 	}
-	if (bk_job_must_abort(job)) {
+	if (stop && bk_job_must_abort(job)) {
 		if (job->state == BK_JOB_PAUSED)
 			bk_job_become(job, BK_JOB_RUNNING);
 		bk_job_give_up(job);
@@ -634,6 +636,82 @@ void bk_job_commit_end(struct bk_job *job, bool started)
 }
 
 /**
+ * bk_job_check_move - may its point in time move to now?
+ * @job:	the job
+ * @error:	filled with a sentence if not
+ * @size:	of @error
+ *
+ * Context: process. Return: 0 or a negative errno.
+ */
+int bk_job_check_move(struct bk_job *job, char *error, size_t size)
+{
+	unsigned int views = 0;
+	struct bk_pit *pit;
+	bool discards;
+	int err;
+
+	err = bk_job_check(job, BK_VERB_CHECKPOINT, error, size);
+	if (err)
+		return err;
+	if (!job->type->move_prepare) {
+		scnprintf(error, size, "job '%.64s' has no point in time",
+			  job->id);
+		return -EINVAL;
+	}
+	spin_lock(&job->lock);
+	pit = job->type->view(job, &discards);
+	if (pit)
+		views = atomic_read(&pit->views);
+	spin_unlock(&job->lock);
+	if (!views)
+		return 0;
+	scnprintf(error, size,
+		  "job '%.64s' is viewed: its point in time can't move while somebody reads it",
+		  job->id);
+	return -EBUSY;
+}
+
+/**
+ * bk_job_move_begin - the cut that moves its point in time is about to be made
+ * @job:	the job
+ * @error:	filled with a sentence if it can't be any more
+ * @size:	of @error
+ *
+ * Context: process; under bk_cut_mutex, so that no view comes.
+ * Return: 0: the job does not end until bk_job_move_end(); else negative errno.
+ */
+int bk_job_move_begin(struct bk_job *job, char *error, size_t size)
+{
+	int err = bk_job_check_move(job, error, size);
+
+	if (err)
+		return err;
+	spin_lock(&job->lock);
+	/* the state again: it leaves these for others only for these reasons */
+	job->committing = bk_job_may(job->state, BK_VERB_CHECKPOINT) &&
+			  !job->cancel && !job->err;
+	if (!job->committing) {
+		err = job->err ?: -ECANCELED;
+		scnprintf(error, size, "job '%.64s' ends: %.120s", job->id,
+			  job->err ? job->cause : "cancelled");
+	}
+	spin_unlock(&job->lock);
+	return err;
+}
+
+/**
+ * bk_job_move_end - that cut has been made, or has been given up
+ * @job:	the job
+ */
+void bk_job_move_end(struct bk_job *job)
+{
+	spin_lock(&job->lock);
+	job->committing = false;
+	spin_unlock(&job->lock);
+	bk_job_kick(job);
+}
+
+/**
  * bk_job_unsilence - nobody waits for the outcome of the job's start any more
  * @job:	the job
  *
@@ -775,6 +853,24 @@ int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 }
 
 /**
+ * bk_job_check - does the state allow a verb?
+ * @job:	the job
+ * @verb:	the verb
+ * @error:	filled with a sentence if not
+ * @size:	of @error
+ *
+ * Context: process. Return: 0 or -EBUSY.
+ */
+int bk_job_check(struct bk_job *job, enum bk_job_verb verb, char *error,
+		 size_t size)
+{
+	enum bk_job_state state = READ_ONCE(job->state);
+
+	return bk_job_may(state, verb) ? 0 :
+	       bk_job_may_not(job, state, verb, error, size);
+}
+
+/**
  * bk_job_change - change what a job was told at its start
  * @job:	the job; the filter's lock is held
  * @argc:	number of words
@@ -787,13 +883,10 @@ int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 int bk_job_change(struct bk_job *job, unsigned int argc, char **argv,
 		  char *error, size_t size)
 {
-	enum bk_job_state state = READ_ONCE(job->state);
-
 	lockdep_assert_held(&job->origin->lock);
 	/* One that ends a moment later has no use for it, and no harm. */
-	if (!bk_job_may(state, BK_VERB_CHANGE))
-		return bk_job_may_not(job, state, BK_VERB_CHANGE, error, size);
-	return job->type->change(job, argc, argv, error, size);
+	return bk_job_check(job, BK_VERB_CHANGE, error, size) ?:
+	       job->type->change(job, argc, argv, error, size);
 }
 
 /**

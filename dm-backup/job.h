@@ -85,6 +85,11 @@ enum bk_io_status {
  *		in a while; @hurry: do not wait for the destination any more
  * @view:	its point in time, or NULL; *@may_discard: parts of it can leave the
  *		job. Under job->lock; the job is started
+ * @move_prepare: make a point in time that can take the place of its own. NULL,
+ *		with the two below: it has none that could move
+ * @move_install: put that into @cfg, in the place of its own; can't fail
+ * @move_end:	the cut has been made, under bk_cut_mutex; or it won't be. May
+ *		come after the job's end
  * @show:	append key=value words
  * @change:	take "key=value" words; the filter's lock is held
  * @free:	free the job's memory
@@ -102,6 +107,9 @@ struct bk_job_type {
 	void (*abort)(struct bk_job *job);
 	int (*release)(struct bk_job *job, bool hurry);
 	struct bk_pit *(*view)(struct bk_job *job, bool *may_discard);
+	int (*move_prepare)(struct bk_job *job, char *error, size_t size);
+	void (*move_install)(struct bk_job *job, struct bk_cfg *cfg);
+	void (*move_end)(struct bk_job *job, bool made);
 	size_t (*show)(struct bk_job *job, char *buf, size_t size);
 	int (*change)(struct bk_job *job, unsigned int argc, char **argv,
 		      char *error, size_t size);
@@ -147,7 +155,7 @@ struct bk_job_params {
  * @events:	number of events; origin->event_lock
  * @lock:	protects what follows
  * @state:	its state
- * @committing:	its transaction makes the cut: it can't be aborted now
+ * @committing:	a transaction makes a cut for it: it can't be aborted now
  * @user_paused: pause is requested
  * @stopped_by:	an error policy has paused it: why, until that has been told
  * @resumed:	the driver is to be told of a resume
@@ -249,6 +257,11 @@ void bk_job_commit_end(struct bk_job *job, bool started);
 bool bk_job_unsilence(struct bk_job *job);
 void bk_job_abandon(struct bk_job *job, int err, const char *cause);
 
+int bk_job_check(struct bk_job *job, enum bk_job_verb verb, char *error,
+		 size_t size);
+int bk_job_check_move(struct bk_job *job, char *error, size_t size);
+int bk_job_move_begin(struct bk_job *job, char *error, size_t size);
+void bk_job_move_end(struct bk_job *job);
 int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 		u64 speed, char *error, size_t size);
 int bk_job_change(struct bk_job *job, unsigned int argc, char **argv,

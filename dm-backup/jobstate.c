@@ -29,6 +29,7 @@ static const char *const bk_job_verb_names[BK_VERBS] = {
 	[BK_VERB_FINALIZE]	= "finalize",
 	[BK_VERB_DISMISS]	= "dismiss",
 	[BK_VERB_CHANGE]	= "change",
+	[BK_VERB_CHECKPOINT]	= "checkpoint",
 };
 
 /* Which states a state may be left for. */
@@ -61,6 +62,7 @@ static const unsigned int bk_job_verbs[BK_VERBS] = {
 	[BK_VERB_FINALIZE]	= BIT(BK_JOB_PENDING),
 	[BK_VERB_DISMISS]	= BIT(BK_JOB_CONCLUDED),
 	[BK_VERB_CHANGE]	= BK_ALIVE,
+	[BK_VERB_CHECKPOINT]	= BIT(BK_JOB_RUNNING) | BIT(BK_JOB_PAUSED),
 };
 
 /**

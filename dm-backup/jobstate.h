@@ -33,6 +33,7 @@ enum bk_job_verb {
 	BK_VERB_FINALIZE,
 	BK_VERB_DISMISS,
 	BK_VERB_CHANGE,
+	BK_VERB_CHECKPOINT,	/* move its point in time to now */
 	BK_VERBS,
 };
 

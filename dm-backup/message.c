@@ -356,6 +356,8 @@ static const struct bk_verb bk_verbs[] = {
 	  bk_msg_job_change },
 	{ "job", "complete", 1, 1, "<id>", bk_msg_job_verb,
 	  BK_VERB_COMPLETE },
+	{ "job", "checkpoint", 1, 2, "<id> [freeze=0|1]", bk_msg_action,
+	  .action = &bk_action_checkpoint },
 	{ "job", "finalize", 1, 1, "<id>", bk_msg_job_verb,
 	  BK_VERB_FINALIZE },
 	{ "job", "dismiss", 1, 1, "<id>", bk_msg_job_verb, BK_VERB_DISMISS },

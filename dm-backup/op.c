@@ -399,6 +399,25 @@ static enum bk_stage bk_op_stage(struct bk_op *op)
 	return stage;
 }
 
+/* Keep @op until what its point in time has replaced has ended? */
+static bool bk_op_stay_behind(struct bk_op *op)
+{
+	struct bk_pit *pit = op->pit;
+	bool stays;
+
+	if (likely(!READ_ONCE(pit->behind)))
+		return false;
+	bk_op_count(op, false);	/* once on the list it may be anybody's */
+	spin_lock(&pit->lock);
+	stays = pit->behind && !bk_pit_is_stopped(pit);
+	if (stays)
+		list_add_tail(&op->retry, &pit->retry);
+	spin_unlock(&pit->lock);
+	if (!stays)
+		bk_op_count(op, true);
+	return stays;
+}
+
 /* On the destination's queue: this one may be the one that releases bios. */
 static void bk_op_start_write(struct bk_op *op)
 {
@@ -409,7 +428,8 @@ static void bk_op_start_write(struct bk_op *op)
 	op->write.sectors = bk_op_sectors(op);
 	op->write.unit = 1u << pit->shift;
 	op->write.zeroes = pit->params.zeroes;
-	bk_write_start(&op->write);
+	if (!bk_op_stay_behind(op))
+		bk_write_start(&op->write);
 }
 
 /* Copy the clusters of @op one by one from now on: one of them is bad. */
@@ -675,7 +695,7 @@ void bk_pit_retry_work(struct work_struct *work)
 	struct bk_op *op;
 
 	/* Queued, not started: one that fails at once is for the next round. */
-	while ((op = bk_pit_pop(pit, &pit->retry))) {
+	while (!READ_ONCE(pit->behind) && (op = bk_pit_pop(pit, &pit->retry))) {
 		bk_op_count(op, true);
 		bk_write_start(&op->write);
 	}
@@ -692,6 +712,20 @@ void bk_pit_retry(struct bk_pit *pit)
 	if (!list_empty(&pit->retry) && !bk_pit_is_stopped(pit))
 		mod_delayed_work(pit->origin->copy_wq, &pit->retry_work, 0);
 	spin_unlock(&pit->lock);
+}
+
+/**
+ * bk_pit_go_ahead - what the point in time has replaced has ended
+ * @pit:	the point in time
+ *
+ * Context: process; does not sleep.
+ */
+void bk_pit_go_ahead(struct bk_pit *pit)
+{
+	spin_lock(&pit->lock);
+	WRITE_ONCE(pit->behind, false);
+	spin_unlock(&pit->lock);
+	bk_pit_retry(pit);
 }
 
 /*----------------------------------------------------------------*/

@@ -115,6 +115,7 @@ unsigned long bk_pit_run_limit(struct bk_pit *pit, unsigned long cluster,
 void bk_pit_retry(struct bk_pit *pit);
 void bk_pit_retry_work(struct work_struct *work);
 void bk_pit_unread(struct bk_pit *pit);
+void bk_pit_go_ahead(struct bk_pit *pit);
 
 void bk_holders_take(struct bk_op *op, struct bio_list *holders);
 void bk_holders_kick(struct bk_origin *origin, struct bio_list *holders);

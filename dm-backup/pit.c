@@ -52,6 +52,10 @@ static void bk_pit_free_work(struct work_struct *work)
 {
 	struct bk_pit *pit = container_of(work, struct bk_pit, free_work);
 
+	if (pit->successor) {
+		bk_pit_go_ahead(pit->successor);
+		bk_pit_put(pit->successor);
+	}
 	pit->ops->release(pit);
 	bk_pit_free(pit);
 }
@@ -174,6 +178,27 @@ out_free:
 	return NULL;
 }
 
+/**
+ * bk_pit_create_next - make another point in time that is to take this one's place
+ * @pit:	the point in time
+ * @error:	as bk_pit_create()
+ *
+ * Of the same owner, which is asked to release this one as well. It writes
+ * nothing until this one has ended.
+ *
+ * Context: process, may sleep. Return: a reference, or NULL.
+ */
+struct bk_pit *bk_pit_create_next(struct bk_pit *pit, int *error)
+{
+	struct bk_pit *next = bk_pit_create(pit->origin, pit->dest,
+					    &pit->params, pit->ops, pit->owner,
+					    pit->name, error);
+
+	if (next)
+		next->behind = true;
+	return next;
+}
+
 /*----------------------------------------------------------------*/
 /* The end */
 
@@ -223,6 +248,25 @@ void bk_pit_stop(struct bk_pit *pit)
 		bk_pit_empty_bucket(pit, &pit->buckets[i], &holders);
 	bk_holders_kick(pit->origin, &holders);
 	pit->origin->ops->stopped(pit->origin);
+}
+
+/**
+ * bk_pit_replace - the cut has been made that puts another one in its place
+ * @pit:	the point in time
+ * @next:	of bk_pit_create_next()
+ *
+ * Who waits for this one comes in again, and meets the other. Its writes in
+ * flight may be to the same clusters: the other's are to come later, and that
+ * the last reference tells, as each op has one.
+ *
+ * Context: process, sleeps; not from the filter's copy queue.
+ */
+void bk_pit_replace(struct bk_pit *pit, struct bk_pit *next)
+{
+	bk_pit_get(next);
+	WRITE_ONCE(pit->successor, next);
+	bk_pit_stop(pit);
+	bk_pit_quit(pit);
 }
 
 /**

@@ -9,6 +9,9 @@
  *   path: writers pass, copies under way are dropped when their I/O ends,
  *   nothing more is asked of its owner but to release it.
  *
+ *   Another one may take its place, on the same destination, at a cut: until the
+ *   last of its own I/O has ended, the other's writes are kept back.
+ *
  * Its clusters are cow.h's, the copies under way are op.h's, who reads it is
  * reader.h's.
  *
@@ -20,11 +23,12 @@
  *   bucket->reader_lock
  *                 irq-safe spinlock, a leaf: the bucket's readers. One is added
  *                 under bucket->lock as well, so who holds that meets no new one.
- *   pit->lock     spinlock: staged, retry, unread, backoff, careful. A leaf.
+ *   pit->lock     spinlock: staged, retry, unread, backoff, careful, behind. A
+ *                 leaf.
  *
  * References
- *   A pit is held by its owner, by each cfg it is published in, by each op and by
- *   each view.
+ *   A pit is held by its owner, by each cfg it is published in, by each op, by
+ *   each view, and by the one whose place it has taken.
  *   It is a user of its destination, and holds its origin's memory and its
  *   owner. The last reference may be dropped anywhere in process context; it is
  *   freed in the module's workqueue.
@@ -148,9 +152,11 @@ struct bk_pit_params {
  * @coming:	bytes of those that are being read
  * @cursor:	where the next background copy is looked for
  * @careful:	[first, end) of clusters to copy one by one after a read error
+ * @successor:	what has taken its place, a reference; set before it is stopped
  * @lock:	protects what follows
+ * @behind:	it has taken the place of one that has not ended: no write yet
  * @staged:	ops with data only in memory, oldest first
- * @retry:	ops whose write is to be tried again
+ * @retry:	ops whose write is to be tried again, or to be started later
  * @unread:	ops that wait for readers of the origin
  * @retry_work:	tries them
  * @backoff:	ms until it does
@@ -183,8 +189,10 @@ struct bk_pit {
 	atomic64_t coming;
 	unsigned long cursor;
 	unsigned long careful[2];
+	struct bk_pit *successor;
 
 	spinlock_t lock;	/* all that follows but buckets */
+	bool behind;
 	struct list_head staged;
 	struct list_head retry;
 	struct list_head unread;
@@ -206,6 +214,8 @@ struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
 			     const struct bk_pit_params *params,
 			     const struct bk_pit_ops *ops, void *owner,
 			     const char *name, int *error);
+struct bk_pit *bk_pit_create_next(struct bk_pit *pit, int *error);
+void bk_pit_replace(struct bk_pit *pit, struct bk_pit *next);
 void bk_pit_put(struct bk_pit *pit);
 void bk_pit_stop(struct bk_pit *pit);
 void bk_pit_complete(struct bk_pit *pit);

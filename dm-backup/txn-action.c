@@ -127,35 +127,89 @@ static struct bk_job *bk_start_job(struct bk_act *a, char *error,
 	return job;
 }
 
-/* "<id> target=... ..." */
-static int bk_action_start(struct bk_act *a, char *error, size_t size)
+/**
+ * bk_action_check_freeze - one action of several does not say what is frozen
+ * @a:		the action; its first word is a job's id
+ * @error:	filled with a sentence if it does
+ * @size:	of @error
+ *
+ * Return: 0 or -EINVAL.
+ */
+int bk_action_check_freeze(struct bk_act *a, char *error, size_t size)
 {
-	struct bk_txn *txn = a->txn;
-	struct bk_job *job;
 	unsigned int i;
-	int r;
 
-	r = bk_option_check_id(a->argv[0], error, size);
-	if (r)
-		return r;
-	for (i = 1; i < a->argc && !txn->single; i++)
+	for (i = 1; i < a->argc && !a->txn->single; i++)
 		if (!strncmp(a->argv[i], "freeze=", 7)) {
 			strscpy(error, "freeze is an option of the whole transaction",
 				size);
 			return -EINVAL;
 		}
+	return 0;
+}
+
+/**
+ * bk_action_set_job - the job that an action is about
+ * @a:		the action
+ * @job:	the job; the reference is taken over
+ */
+void bk_action_set_job(struct bk_act *a, struct bk_job *job)
+{
+	spin_lock(&a->txn->lock);
+	a->job = job;
+	spin_unlock(&a->txn->lock);
+}
+
+/* "<id> target=... ..." */
+static int bk_action_start(struct bk_act *a, char *error, size_t size)
+{
+	struct bk_txn *txn = a->txn;
+	struct bk_job *job;
+	int r;
+
+	r = bk_option_check_id(a->argv[0], error, size) ?:
+	    bk_action_check_freeze(a, error, size);
+	if (r)
+		return r;
 	spin_lock(&txn->lock);
 	txn->reported = false;
 	spin_unlock(&txn->lock);
 	job = bk_start_job(a, error, size);
 	if (IS_ERR(job))
 		return PTR_ERR(job);
-	spin_lock(&txn->lock);
-	a->job = job;		/* the reference of bk_start_job() */
-	spin_unlock(&txn->lock);
+	bk_action_set_job(a, job);
 	a->part->nr_jobs++;
 	bk_job_kick(job);
 	return 0;
+}
+
+/* It does not end until the cut has been made. */
+static int bk_start_begin(struct bk_act *a, char *error, size_t size)
+{
+	struct bk_job *job = a->job;
+	int err;
+
+	if (bk_job_commit_begin(job))
+		return 0;
+	err = READ_ONCE(job->err);
+	strscpy(error, err ? job->cause : "cancelled", size);
+	return err ?: -ECANCELED;
+}
+
+static void bk_start_install(struct bk_act *a, struct bk_cfg *cfg)
+{
+	a->job->type->install(a->job, cfg);
+}
+
+static void bk_start_end(struct bk_act *a, bool made)
+{
+	bk_job_commit_end(a->job, made);
+}
+
+static void bk_start_undo(struct bk_act *a)
+{
+	if (a->job)
+		bk_job_abandon(a->job, a->txn->result, a->txn->error);
 }
 
 /*----------------------------------------------------------------*/
@@ -278,6 +332,10 @@ static int bk_action_fail(struct bk_act *a, char *error, size_t size)
 const struct bk_action_type bk_action_backup_start = {
 	.prepare	= bk_action_start,
 	.create		= bk_backup_create,
+	.begin		= bk_start_begin,
+	.install	= bk_start_install,
+	.end		= bk_start_end,
+	.undo		= bk_start_undo,
 };
 
 const struct bk_action_type bk_action_bitmap_add = {
@@ -338,7 +396,7 @@ int bk_action_prepare(struct bk_act *a, char *error, size_t size)
 	}
 	bk_origin_unuse(a->part->origin);
 	/* Not while it is in use: its removal may be what ends the waiting. */
-	if (!err && a->job)
+	if (!err && a->type->create)
 		err = bk_txn_wait_job(a->txn, a->job, error, size);
 	return err;
 }

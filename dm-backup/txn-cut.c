@@ -5,7 +5,6 @@
 
 #include "txn.h"
 #include "cfg.h"
-#include "job.h"
 #include "stage.h"
 #include "trace.h"
 
@@ -67,10 +66,10 @@ static struct bk_cfg *bk_txn_next_cfg(struct bk_txn_part *part)
 	if (!next)
 		return NULL;
 	for (i = 0; i < txn->nr_actions; i++) {
-		struct bk_job *job = txn->actions[i].job;
+		struct bk_act *a = &txn->actions[i];
 
-		if (job && txn->actions[i].part == part)
-			job->type->install(job, next);
+		if (a->type->install && a->part == part)
+			a->type->install(a, next);
 	}
 	bk_stages_install(part, next);
 	return next;
@@ -108,31 +107,33 @@ static void bk_txn_unlock(struct bk_txn *txn)
 	}
 }
 
-static void bk_txn_end_jobs(struct bk_txn *txn, unsigned int nr, bool started)
+static void bk_txn_end_actions(struct bk_txn *txn, unsigned int nr, bool made)
 {
 	unsigned int i;
 
 	for (i = 0; i < nr; i++)
-		if (txn->actions[i].job)
-			bk_job_commit_end(txn->actions[i].job, started);
+		if (txn->actions[i].type->end)
+			txn->actions[i].type->end(&txn->actions[i], made);
 }
 
-/* Keep all jobs from ending until the cut has been made. */
-static int bk_txn_begin_jobs(struct bk_txn *txn)
+/* Nothing that an action needs ends until the cut has been made. */
+static int bk_txn_begin_actions(struct bk_txn *txn)
 {
-	struct bk_job *job;
+	char error[BK_ERROR_LEN];
+	struct bk_act *a;
 	unsigned int i;
+	int err;
 
 	for (i = 0; i < txn->nr_actions; i++) {
-		job = txn->actions[i].job;
-		if (job && !bk_job_commit_begin(job))
-			break;
+		a = &txn->actions[i];
+		err = a->type->begin ? a->type->begin(a, error, sizeof(error)) :
+				       0;
+		if (err) {
+			bk_txn_end_actions(txn, i, false);
+			return bk_txn_fail(txn, a->nr, err, "%s", error);
+		}
 	}
-	if (i == txn->nr_actions)
-		return 0;
-	bk_txn_end_jobs(txn, i, false);
-	return bk_txn_fail(txn, i + 1, READ_ONCE(job->err) ?: -ECANCELED, "%s",
-			   READ_ONCE(job->err) ? job->cause : "cancelled");
+	return 0;
 }
 
 /* The callbacks of the gates find the transaction by this. */
@@ -159,7 +160,7 @@ static void bk_txn_take_effect(struct bk_txn *txn)
 	for (i = 0; i < txn->nr_actions; i++)
 		trace_bk_action(txn->token, txn->actions[i].filter, i + 1,
 				"commit");
-	bk_txn_end_jobs(txn, txn->nr_actions, true);
+	bk_txn_end_actions(txn, txn->nr_actions, true);
 }
 
 /* Under bk_cut_mutex, all parts there and drained. */
@@ -169,7 +170,7 @@ static int bk_txn_cut_locked(struct bk_txn *txn)
 	int err;
 
 	/* First: a job that ends has nothing left to install. */
-	err = bk_txn_begin_jobs(txn);
+	err = bk_txn_begin_actions(txn);
 	if (err)
 		return err;
 	err = bk_txn_lock(txn, &parts);
@@ -179,7 +180,7 @@ static int bk_txn_cut_locked(struct bk_txn *txn)
 	}
 	bk_txn_unlock(txn);
 	if (err)
-		bk_txn_end_jobs(txn, txn->nr_actions, false);
+		bk_txn_end_actions(txn, txn->nr_actions, false);
 	else
 		bk_txn_take_effect(txn);
 	return err;

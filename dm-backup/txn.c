@@ -209,8 +209,8 @@ static void bk_txn_undo(struct bk_txn *txn)
 		struct bk_act *a = &txn->actions[i];
 
 		bk_txn_trace(a, "abort");
-		if (a->job)
-			bk_job_abandon(a->job, txn->result, txn->error);
+		if (a->type->undo)
+			a->type->undo(a);
 	}
 }
 

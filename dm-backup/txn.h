@@ -24,6 +24,7 @@
  *   txn-words.c   the words of the message
  *   txn.c         its life: phases, waiting for it, the ones that have a token
  *   txn-action.c  what is done to prepare each kind of action
+ *   checkpoint.c  the same for moving a job's point in time
  *   txn-cut.c     the cut
  *   txn-freeze.c  file systems
  *   stage.c       bitmaps
@@ -80,6 +81,7 @@
 
 struct bk_act;
 struct bk_bitmap;
+struct bk_cfg;
 struct bk_freeze;
 struct bk_group;
 struct bk_job;
@@ -90,6 +92,13 @@ struct bk_job;
  * @bitmap:	it changes a bitmap: the filter must not be read-only
  * @create:	of a start: make the job; the filter's lock is held. What it names
  *		of bitmaps it finds with bk_stage_for_job()
+ * @begin:	under bk_cut_mutex: if it can still be done, nothing that happens
+ *		before @end changes that; else @error is filled with a sentence
+ * @install:	put what the cut is to publish into @cfg; under its cfg_lock
+ * @end:	the cut has been made, or has been given up
+ * @undo:	it was prepared, perhaps in part, and is not done after all
+ *
+ * Those of bitmaps have none of the last four: stage.h.
  */
 struct bk_action_type {
 	int (*prepare)(struct bk_act *a, char *error, size_t size);
@@ -97,6 +106,10 @@ struct bk_action_type {
 	struct bk_job *(*create)(struct bk_txn_part *part, const char *id,
 				 unsigned int argc, char **argv, bool *freeze,
 				 char *error, size_t size);
+	int (*begin)(struct bk_act *a, char *error, size_t size);
+	void (*install)(struct bk_act *a, struct bk_cfg *cfg);
+	void (*end)(struct bk_act *a, bool made);
+	void (*undo)(struct bk_act *a);
 };
 
 /**
@@ -108,7 +121,7 @@ struct bk_action_type {
  * @filter:	MAJ:MIN
  * @argc:	number of words
  * @argv:	the words, behind what says the kind; its own copy
- * @job:	of a start: a reference; @work changes it under the lock
+ * @job:	that is started, or moved: a reference; @work changes it under the lock
  */
 struct bk_act {
 	const struct bk_action_type *type;
@@ -271,7 +284,12 @@ extern const struct bk_action_type bk_action_bitmap_enable;
 extern const struct bk_action_type bk_action_bitmap_disable;
 extern const struct bk_action_type bk_action_bitmap_merge;
 extern const struct bk_action_type bk_action_abort;
+int bk_action_check_freeze(struct bk_act *a, char *error, size_t size);
+void bk_action_set_job(struct bk_act *a, struct bk_job *job);
 int bk_action_prepare(struct bk_act *a, char *error, size_t size);
+
+/* checkpoint.c */
+extern const struct bk_action_type bk_action_checkpoint;
 
 /* txn-cut.c */
 int bk_txn_cut(struct bk_txn *txn);

@@ -136,6 +136,7 @@ int cmd_job_change(int argc, char **argv, const struct options *o);
 int cmd_job_set_speed(int argc, char **argv, const struct options *o);
 int cmd_job_complete(int argc, char **argv, const struct options *o);
 int cmd_job_finalize(int argc, char **argv, const struct options *o);
+int cmd_job_checkpoint(int argc, char **argv, const struct options *o);
 int cmd_job_dismiss(int argc, char **argv, const struct options *o);
 int cmd_job_wait(int argc, char **argv, const struct options *o);
 int cmd_view_create(int argc, char **argv, const struct options *o);

@@ -71,6 +71,12 @@ int cmd_job_cancel(int argc, char **argv, const struct options *o)
 	return verb(argc, argv, "cancel", o->force ? " force" : "");
 }
 
+int cmd_job_checkpoint(int argc, char **argv, const struct options *o)
+{
+	return verb(argc, argv, "checkpoint",
+		    o->no_freeze ? "" : " freeze=1");
+}
+
 int cmd_job_complete(int argc, char **argv, const struct options *o)
 {
 	(void)o;

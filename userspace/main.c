@@ -109,6 +109,8 @@ static const struct verb verbs[] = {
 	  "change what it does about errors", cmd_job_change },
 	{ "job", "wait", 1, 2, "DEVICE [ID]", "progress",
 	  "wait for its end, and dismiss it", cmd_job_wait },
+	{ "job", "checkpoint", 1, 2, "DEVICE [ID]", "no-freeze",
+	  "move its point in time to now", cmd_job_checkpoint },
 	{ "job", "complete", 1, 2, "DEVICE [ID]", "",
 	  "end a job that is ready", cmd_job_complete },
 	{ "job", "finalize", 1, 2, "DEVICE [ID]", "",

@@ -96,7 +96,7 @@ enum kind {
 
 #define OF(verb)	(1u << (verb))
 #define OF_ALL		(~OF(TX_ABORT))
-#define OF_BITMAPS	(OF_ALL & ~OF(TX_BACKUP))
+#define OF_BITMAPS	(OF_ALL & ~OF(TX_BACKUP) & ~OF(TX_CHECKPOINT))
 
 struct key {
 	const char *name;
@@ -111,6 +111,7 @@ struct key {
 static const struct key keys[] = {
 	{ "device", DEVICE, ~0u, true, offsetof(struct tx_action, device) },
 	{ "name", NAME, OF_BITMAPS, true, offsetof(struct tx_action, name) },
+	{ "job", NAME, OF(TX_CHECKPOINT), true, offsetof(struct tx_action, name) },
 	{ "sources", SOURCES, OF(TX_BITMAP_MERGE), true, 0 },
 	{ "granularity", SECTORS, OF(TX_BITMAP_ADD), false, OPTION(granularity) },
 	{ "disabled", FLAG, OF(TX_BITMAP_ADD), false, OPTION(disabled) },
@@ -143,6 +144,7 @@ static const char *const verbs[] = {
 	[TX_BITMAP_ENABLE]	= "bitmap-enable",
 	[TX_BITMAP_DISABLE]	= "bitmap-disable",
 	[TX_BITMAP_MERGE]	= "bitmap-merge",
+	[TX_CHECKPOINT]		= "checkpoint",
 	[TX_ABORT]		= "abort",
 };
 
@@ -473,7 +475,8 @@ static bool freeze_by_default(const struct tx_document *doc)
 	unsigned int i;
 
 	for (i = 0; i < doc->nr; i++)
-		if (doc->actions[i].verb == TX_BACKUP)
+		if (doc->actions[i].verb == TX_BACKUP ||
+		    doc->actions[i].verb == TX_CHECKPOINT)
 			return true;
 	return false;
 }

@@ -24,6 +24,7 @@ enum tx_verb {
 	TX_BITMAP_ENABLE,
 	TX_BITMAP_DISABLE,
 	TX_BITMAP_MERGE,
+	TX_CHECKPOINT,
 	TX_ABORT,
 };
 
@@ -40,7 +41,7 @@ struct tx_action {
 	enum tx_verb verb;
 	struct tx_place place;
 	const char *device;
-	const char *name;		/* of a bitmap */
+	const char *name;		/* of a bitmap, or a job that is there */
 	const char **sources;
 	unsigned int nr_sources;
 	struct options options;
@@ -50,7 +51,7 @@ struct json_object;
 
 struct tx_document {
 	struct json_object *root;
-	bool freeze;			/* unless told otherwise: if there is a backup */
+	bool freeze;			/* unless told otherwise: if there is a backup, or a checkpoint */
 	bool sequential;
 	const char *completion_mode;	/* or NULL */
 	const char *token;		/* or NULL */

@@ -75,6 +75,9 @@ static int action_words(const struct tx_action *t, struct action *a)
 	case TX_ABORT:
 		a->words = xstrdup("abort");
 		return EX_OK;
+	case TX_CHECKPOINT:
+		a->words = xasprintf("job checkpoint %s", t->name);
+		return EX_OK;
 	case TX_BITMAP_ADD:
 		say_about(t->place.action);
 		more = bitmap_add_words(&t->options);

@@ -362,6 +362,135 @@ assert all(b[i] == i >> 12 & 255 for i in range(0, len(b), 4096))"'
 	umount /mnt/a
 }
 
+begin_none() { # ID [OPTION...]
+	local id=$1
+	shift
+	msg backup start "$id" target="${TARGET:-$T}" sync=none auto_dismiss=0 "$@" && wait_state "$id" running
+}
+# saved OFFSET LENGTH: T has that of snap ref
+saved() {
+	local at len
+	bytes at "$1" && bytes len "$2"
+	dd if="${TARGET:-$T}" bs=4K skip=$((at / 4096)) count=$((len / 4096)) iflag=direct status=none |
+		cmp -s -i "0:$at" -n "$len" - /tmp/snap-ref
+}
+
+@test "C18 checkpoint: the point in time moves to now" {
+	filter
+	snap ref
+	begin_none j
+	w 0xa1 0 64K
+	w 0xa2 2M 4K
+	wait_for 60 saved 0 64K
+	wait_for 60 saved 2M 64K
+	[ "$(job done j)" = 256 ]
+	snap ref
+	msg job checkpoint j
+	[ "$(job checkpoints j)" = 1 ]
+	[ "$(job done j)" = 0 ]
+	state_is j running
+	w 0xb1 32K 4K
+	w 0xb2 1M 512
+	wait_for 60 saved 0 64K
+	wait_for 60 saved 1M 64K
+	is 0xa1 0 64K "$T"
+	[ "$(job done j)" = 256 ]
+	# what was overwritten before only is as it was saved before
+	cmp -i 2097152 -n 65536 "$T" /tmp/fill-s
+	# paused, nothing else changes
+	msg job pause j
+	wait_state j paused
+	snap ref
+	msg job checkpoint j
+	state_is j paused
+	w 0xc1 32K 4K
+	wait_for 60 saved 0 64K
+	msg job resume j
+	msg job cancel j
+	finished j 60 cancelled
+	cmp "$S" "$F"
+}
+
+@test "C18 what has no point in time to move is refused" {
+	filter
+	refused "there is no job 'j'" msg job checkpoint j
+	start j speed=1
+	refused "job 'j' copies: only with sync=none" msg job checkpoint j
+	refused "unknown option 'now'" msg job checkpoint j now=1
+	msg job cancel j
+	finished j 60 cancelled
+	refused "job 'j' is concluded: checkpoint is not possible" msg job checkpoint j
+	# a second one of clusters this large does not fit beside the first
+	dmsetup remove f
+	filter buffer 8192
+	begin_none k cluster=4096
+	refused 'no room for two clusters of 4096 sectors' msg job checkpoint k
+	state_is k running
+	w 0xa1 0 4K
+	snap ref
+	dd if=/tmp/fill-s of=/tmp/snap-ref bs=4K count=1 conv=notrunc status=none
+	wait_for 60 saved 0 64K
+}
+
+@test "C18 what is still being written for the point in time before comes first" {
+	slow t "$T" 0 0
+	TARGET=/dev/mapper/t
+	filter
+	begin_none j
+	hang t
+	w 0xa1 0 64K
+	w 0xa2 1M 64K
+	# both are on their way, and go on when the target does
+	wait_for 60 staged_is 384
+	for round in 1 2; do
+		snap ref
+		msg job checkpoint j
+		w 0xb$round 0 64K
+		w 0xc$round 1M 64K
+	done
+	[ "$(status held)" = 0 ]
+	unhang t
+	wait_for 60 saved 0 64K
+	wait_for 60 saved 1M 64K
+	sleep 0.5
+	saved 0 64K
+	saved 1M 64K
+	is 0xb1 0 64K "$T"
+	is 0xc1 1M 64K "$T"
+	# one at a time: nothing is sent while the one before is on its way
+	slow_set t "$T" 0 1500
+	w 0xd1 3M 64K
+	wait_for 60 on_its_way 1
+	snap ref
+	msg job checkpoint j
+	w 0xd2 3M 64K
+	on_its_way 1
+	wait_for 60 saved 3M 64K
+	is 0xd1 3M 64K "$T"
+}
+on_its_way() { # WRITES that dm-delay keeps
+	local n
+	read -r _ _ _ _ n _ <<< "$(dmsetup status t)"
+	((n == $1))
+}
+
+@test "C18 a target that hangs across a checkpoint: no write waits, and the job ends" {
+	slow t "$T" 0 0
+	TARGET=/dev/mapper/t
+	filter buffer 4096 cbw_timeout 1000
+	begin_none j
+	hang t
+	w 0xa1 0 64K
+	msg job checkpoint j
+	w 0xa2 0 64K
+	# the budget is spent: now, and not before, a write waits, and breaks it
+	dd if=/dev/zero of="$F" bs=64K count=100 seek=1 oflag=direct status=none
+	finished j 60 broken
+	held_within 1000
+	unhang t
+	wait_for 60 no_orphans
+}
+
 @test "C20 secure erase is offered as the origin offers it" {
 	filter
 	queue=/sys/dev/block/$(devno "$F")/queue

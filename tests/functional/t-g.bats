@@ -74,7 +74,7 @@ gone() { msg job dismiss j 2> /dev/null; no_jobs; }
 	nf=$(devno "$F")
 	msg transaction token=t prepare 1 "$nf" 7 backup start j target="$T" sync=full speed=1 auto_dismiss=0
 	state_is j created
-	verbs created set_speed change complete: finalize: dismiss: resume:'is not paused' pause cancel:'is paused: resume it first'
+	verbs created set_speed change checkpoint: complete: finalize: dismiss: resume:'is not paused' pause cancel:'is paused: resume it first'
 	pairs=$((pairs - 1)) # not a pair of its own
 	verbs created resume
 	pairs=$((pairs - 1))
@@ -82,17 +82,17 @@ gone() { msg job dismiss j 2> /dev/null; no_jobs; }
 	wait_for 60 no_jobs
 	start j speed=1
 	wait_state j running
-	verbs running set_speed change complete: finalize: dismiss: resume:'is not paused' pause
+	verbs running set_speed change checkpoint:'only with sync=none' complete: finalize: dismiss: resume:'is not paused' pause
 	wait_state j paused
-	verbs paused set_speed change complete: finalize: dismiss: pause:'is paused already' cancel:'use force' resume
+	verbs paused set_speed change checkpoint:'only with sync=none' complete: finalize: dismiss: pause:'is paused already' cancel:'use force' resume
 	wait_state j running
 	verbs running cancel
 	wait_state j concluded
-	verbs concluded cancel: pause: resume: set_speed: complete: finalize: change: dismiss
+	verbs concluded cancel: pause: resume: set_speed: complete: finalize: change: checkpoint: dismiss
 	wait_for 60 no_jobs
 	start j auto_finalize=0
 	wait_state j pending
-	verbs pending pause: resume: set_speed: complete: change: dismiss: cancel
+	verbs pending pause: resume: set_speed: complete: change: checkpoint: dismiss: cancel
 	wait_for 60 gone
 	start j auto_finalize=0
 	wait_state j pending
@@ -101,10 +101,10 @@ gone() { msg job dismiss j 2> /dev/null; no_jobs; }
 	msg transaction completion_mode=grouped 2 "$nf" 6 backup start j target="$T" sync=full auto_dismiss=0 \
 		"$nf" 6 backup start k target=/dev/ram3 sync=full speed=1
 	wait_state j waiting
-	verbs waiting pause: resume: set_speed: complete: finalize: change: dismiss: cancel
+	verbs waiting pause: resume: set_speed: complete: finalize: change: checkpoint: dismiss: cancel
 	wait_for 60 gone
 	echo "$pairs pairs"
-	[ "$pairs" = 48 ]
+	[ "$pairs" = 54 ]
 }
 
 @test "G2 auto_finalize and auto_dismiss" {

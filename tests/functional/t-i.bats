@@ -168,6 +168,64 @@ all_active() { ! dmsetup info -c --noheadings -o suspended f g | grep -v Active;
 	[ "$(bitmap recording new)" = 1 ]
 }
 
+# The point in time of job a, of f, is /tmp/snap-a; that of b, of g, is /tmp/snap-b.
+both_as_of() {
+	local ok
+	dmsetup create va --readonly --table "0 $SECTORS backup-view $S $nf a"
+	dmsetup create vb --readonly --table "0 $SECTORS backup-view /dev/ram2 $ng b"
+	cmp /dev/mapper/va /tmp/snap-a && cmp /dev/mapper/vb /tmp/snap-b && ok=1
+	dmsetup remove va
+	dmsetup remove vb
+	[[ ${ok:-} ]]
+}
+both_now() {
+	snap a "$S"
+	snap b /dev/ram2
+}
+checkpoints() { act f job checkpoint a; act g job checkpoint b; }
+
+@test "checkpoints of two filters: both or none, at one instant" {
+	two_filters
+	both_now
+	txn 2 $(act f backup start a target="$T" sync=none auto_dismiss=0) \
+		$(act g backup start b target=/dev/ram3 sync=none auto_dismiss=0)
+	w 0xa1 0 1M
+	w 0xb1 0 1M "$G"
+	both_as_of
+	# one that fails leaves all as it was
+	refused "action 3 on $ng: 'abort' always fails" txn 3 $(checkpoints) $(act g abort)
+	refused "action 2 on $nf: job 'a' ends, or is being moved" txn 2 $(act f job checkpoint a) $(act f job checkpoint a)
+	refused 'freeze is an option of the whole' txn 2 $(act f job checkpoint a freeze=0) $(act g job checkpoint b)
+	dmsetup create z --table "0 $SECTORS zero"
+	refused "job 'c' is created: checkpoint is not possible" \
+		txn 2 $(act f backup start c target=/dev/mapper/z sync=none) $(act f job checkpoint c)
+	txn token=t prepare 2 $(checkpoints)
+	refused "job 'a' ends, or is being moved" msg job checkpoint a
+	txn abort t
+	both_as_of
+	both_now
+	txn 2 $(checkpoints)
+	w 0xa2 512K 1M
+	w 0xb2 512K 1M "$G"
+	both_as_of
+	# a view that comes between
+	txn token=u prepare 2 $(checkpoints)
+	dmsetup create v --readonly --table "0 $SECTORS backup-view /dev/ram2 $ng b"
+	refused "action 2 on $ng: job 'b' is viewed" txn commit u
+	dmsetup remove v
+	both_as_of
+	# a job that ends between
+	txn token=x prepare 2 $(checkpoints)
+	on_g msg job cancel b
+	FILTER=g finished b 60 cancelled
+	refused "action 2 on $ng: job 'b' is" txn commit x
+	[ "$(job checkpoints a)" = 1 ]
+	# a filter that goes between
+	txn token=y prepare 1 $(act f job checkpoint a)
+	dmsetup remove f
+	dmsetup remove g
+}
+
 @test "a bitmap that was merged into belongs to a job that is cancelled: nothing is lost" {
 	two_filters
 	msg bitmap add b

@@ -86,6 +86,28 @@ view_is() { [[ $(dmsetup status "${2:-v}") == *" $1 "* ]]; }
 	cmp "$S" "$F"
 }
 
+@test "C18 checkpoints while everything is written: the next view is of then" {
+	filter
+	writers
+	begin j sync=none
+	view v
+	refused 'is viewed: its point in time' msg job checkpoint j
+	dmsetup remove v
+	for round in 1 2 3 4 5 6; do
+		dmsetup suspend f
+		snap ref
+		msg job checkpoint j
+		dmsetup resume f
+		view v
+		sees ref
+		sees ref
+		dmsetup remove v
+	done
+	[ "$(job checkpoints j)" = 6 ]
+	writers_end
+	cmp "$S" "$F"
+}
+
 @test "J1 scattered writes: old data, old zeroes" {
 	dd if=/dev/zero of="$S" bs=1M count=$SIZE_MB oflag=direct status=none
 	w 0x5d 0 64K "$S"

@@ -269,6 +269,8 @@ bad() { # PLACE REGEX DOCUMENT
 	bad '1:[0-9]+: actions\[0\].cbw_timeout' 'is not a time' "{\"actions\":[{$b, \"cbw_timeout\": \"soon\"}]}"
 	bad '1:[0-9]+: actions\[0\].id' 'is empty' "{\"actions\":[{$b, \"id\": \"\"}]}"
 	bad '1:[0-9]+: actions\[0\].id' 'zero byte' "{\"actions\":[{$b, \"id\": \"a\\\\u0000\"}]}"
+	bad '1:13: actions\[0\]' 'job is missing' '{"actions":[{"action":"checkpoint", "device": "v/a"}]}'
+	bad '1:[0-9]+: actions\[0\]' 'is not for' '{"actions":[{"action":"checkpoint", "device": "v/a", "job": "x", "target": "w/a"}]}'
 	m='"action": "bitmap-merge", "device": "v/a", "name": "x"'
 	bad '1:13: actions\[0\]' 'sources is missing' "{\"actions\":[{$m}]}"
 	bad '1:[0-9]+: actions\[0\].sources' 'is empty' "{\"actions\":[{$m, \"sources\": []}]}"
@@ -365,7 +367,29 @@ bad() { # PLACE REGEX DOCUMENT
 	dmbackup job dismiss v/b x
 	dmbackup bitmap list v/a -n | grep 'new.*recording'
 }
-concluded() { dmbackup job show "$1" x | grep -q concluded; }
+
+@test "checkpoints by hand, and in a document" {
+	two_volumes
+	copies
+	attached
+	dmsetup message v-a 0 backup start n target=/dev/w/a sync=none auto_dismiss=0
+	wait_for 60 is_running
+	echo one > /mnt/a/one
+	dmbackup job checkpoint v/a
+	dmbackup job checkpoint v/a n --no-freeze
+	dmbackup transaction - <<< '{"actions": [{"action": "checkpoint", "device": "/mnt/a", "job": "n"}]}'
+	says 0 'checkpoints +3' dmbackup job show v/a n
+	tx 4 "tx.json:1:14: actions\[0\]: there is no job 'm'" <<< \
+		'{"actions": [{"action": "checkpoint", "device": "v/a", "job": "m"}]}'
+	echo two > /mnt/a/two
+	sync
+	grep one /mnt/a/one
+	dmbackup job cancel v/a n
+	wait_for 60 concluded v/a n
+	says 5 'is concluded: checkpoint is not possible' dmbackup job checkpoint v/a n
+}
+is_running() { dmbackup job show v/a n | grep -q running; }
+concluded() { dmbackup job show "$1" "${2:-x}" | grep -q concluded; }
 same_as_before() {
 	[ -z "$(jobs_of v/a)$(jobs_of v/b)" ]
 	[ "$(dmbackup bitmap list v/a -n | awk '{ print $1 }')" = old ]

@@ -123,6 +123,7 @@ catches() {
 	says 5 'on_cbw_error' dmbackup job change v/data b --on-cbw-error never
 	dmbackup job change v/data b --on-cbw-error break-guest-write --cbw-timeout 7s
 	dmbackup job show v/data | grep -w break_guest_write
+	says 5 'only with sync=none' dmbackup job checkpoint v/data b
 	dmbackup job set-speed v/data b --speed 0
 	dmbackup job wait v/data b
 	says 4 "there is no job 'b'" dmbackup job show v/data b

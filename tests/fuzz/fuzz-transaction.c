@@ -49,7 +49,8 @@ static const char *const corpus[] = {
 	"@\"bitmap-clear\",\"device\":@\"f\",\"name\":@\"c\"},@{\"action\":"
 	"@\"bitmap-enable\",\"device\":@\"f\",\"name\":@\"c\"},@{\"action\":"
 	"@\"bitmap-disable\",\"device\":@\"f\",\"name\":@\"c\"},@{\"action\":"
-	"@\"bitmap-remove\",\"device\":@\"f\",\"name\":@\"d\"}]}",
+	"@\"bitmap-remove\",\"device\":@\"f\",\"name\":@\"d\"},@{\"action\":"
+	"@\"checkpoint\",\"device\":@\"f\",\"job\":@\"d\"}]}",
 };
 
 /* What may be in one, written down a second time. */
@@ -58,7 +59,7 @@ static const char *const root_keys[] = {
 };
 
 static const char *const action_keys[] = {
-	"action", "device", "name", "sources", "granularity", "disabled",
+	"action", "device", "name", "job", "sources", "granularity", "disabled",
 	"all_dirty", "persistent", "target", "id", "level", "bitmap",
 	"incremental", "speed", "cluster", "max_chunk", "max_workers",
 	"detect_zeroes", "on_source_error", "on_target_error", "on_cbw_error",

@@ -40,6 +40,7 @@ static const struct {
 	{ "resume",	"created running paused ready standby" },
 	{ "set_speed",	"created running paused ready standby" },
 	{ "change",	"created running paused ready standby" },
+	{ "checkpoint",	"running paused" },
 	{ "complete",	"ready standby" },
 	{ "finalize",	"pending" },
 	{ "dismiss",	"concluded" },
@@ -113,6 +114,7 @@ static void test_values(void)
 		{ BK_VERB_CANCEL, "cancel" }, { BK_VERB_PAUSE, "pause" },
 		{ BK_VERB_RESUME, "resume" }, { BK_VERB_CHANGE, "change" },
 		{ BK_VERB_SET_SPEED, "set_speed" },
+		{ BK_VERB_CHECKPOINT, "checkpoint" },
 		{ BK_VERB_COMPLETE, "complete" },
 		{ BK_VERB_FINALIZE, "finalize" },
 		{ BK_VERB_DISMISS, "dismiss" },
@@ -168,7 +170,7 @@ static void test_verbs(void)
 			      bk_job_state_name(state));
 		}
 	}
-	CHECK(pairs == 10 * 8, "%u pairs", pairs);
+	CHECK(pairs == 10 * 9, "%u pairs", pairs);
 }
 
 /* Nothing is ever left without a way out, and nothing comes back from null. */
