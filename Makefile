@@ -8,6 +8,7 @@
 #   make unit            the parts that are only logic, under sanitizers, without a VM
 #   make fuzz            what reads the on-disk format, and documents, with a million bad ones
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
+#   make check-race      two CPUs under KCSAN and lockdep (builds a kernel, once)
 #   make bench           what it costs, as a table                 (see benchmarks.md)
 #   make lint            checkpatch, sparse, shellcheck
 # The targets that run tests install the Debian packages they need.
@@ -74,6 +75,13 @@ module-uml: deps
 		KVER=$$(ls $$uml/modules/lib/modules) KERNELDIR=$$uml/build \
 		KBUILD_ARGS=ARCH=um module > build/module-uml.log 2>&1 || \
 			{ cat build/module-uml.log; exit 1; }
+
+# And for the race kernel.
+.PHONY: module-race
+module-race: deps
+	@race=$$(tests/vm/race-build) && $(MAKE) --no-print-directory \
+		KVER=$$(ls $$race/modules/lib/modules) KERNELDIR=$$race/build module > build/module-race.log 2>&1 || \
+			{ cat build/module-race.log; exit 1; }
 
 # --- the utility --------------------------------------------------------------
 .PHONY: utility
@@ -168,6 +176,10 @@ check-wide: modules programs mutants
 .PHONY: check-debug
 check-debug: module-uml programs
 	@tests/check --debug $(CHECK)
+
+.PHONY: check-race
+check-race: module-race programs
+	@tests/check --race $(CHECK)
 
 .PHONY: demo
 demo: deps
