@@ -133,6 +133,10 @@ build/quick.so: $(quick_src) tests/functional/quick-bash.c
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -I/usr/include/bash -I/usr/include/bash/include \
 		-fPIC -shared -o $@ $(filter %.c,$^)
 
+build/fuzz-module: tests/fuzz/fuzz-module.c tests/lib/dm.h
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
+
 build/replay: tests/crash/replay.c dm-backup/metadata.c dm-backup/metadata.h
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -Iuserspace/shim -o $@ tests/crash/replay.c \
@@ -150,7 +154,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/kill-at build/quick build/quick.so build/replay build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/kill-at build/quick build/quick.so build/replay build/fuzz-module build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps
