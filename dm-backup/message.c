@@ -36,14 +36,6 @@ int bk_refuse(struct bk_msg *m, int err, const char *fmt, ...)
 	return err;
 }
 
-/* It is one line of the kernel's log, whatever the sender's words hold. */
-static void bk_make_printable(char *s)
-{
-	for (; *s; s++)
-		if (!isprint(*s))
-			*s = '?';
-}
-
 /*----------------------------------------------------------------*/
 /* job ... */
 

@@ -270,3 +270,16 @@ int bk_option_check_id(const char *id, char *error, size_t error_size)
 		 id, BK_ID_MAX);
 	return -EINVAL;
 }
+
+/**
+ * bk_make_printable - make a sentence one line of ASCII, whatever words it quotes
+ * @text:	the sentence
+ *
+ * Not by isprint(): half of what is not ASCII is printable to that.
+ */
+void bk_make_printable(char *text)
+{
+	for (; *text; text++)
+		if (*text < ' ' || *text > '~')
+			*text = '?';
+}

@@ -47,5 +47,6 @@ int bk_options_parse_pairs(const struct bk_option *opts, unsigned int nr_opts,
 			   u64 *given, char *error, size_t error_size);
 int bk_option_range(const char *word, u64 len, u64 *start, u64 *end);
 int bk_option_check_id(const char *id, char *error, size_t error_size);
+void bk_make_printable(char *text);
 
 #endif

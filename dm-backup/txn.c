@@ -7,10 +7,10 @@
 #include "group.h"
 #include "job.h"
 #include "module.h"
+#include "options.h"
 #include "stage.h"
 #include "trace.h"
 
-#include <linux/ctype.h>
 #include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
@@ -27,8 +27,6 @@ static DEFINE_MUTEX(bk_txns_lock);
 static void bk_txn_note(struct bk_txn *txn, unsigned int action, int err,
 			const char *text)
 {
-	char *p;
-
 	if (txn->result)
 		return;
 	txn->result = err;
@@ -42,10 +40,7 @@ static void bk_txn_note(struct bk_txn *txn, unsigned int action, int err,
 	else
 		scnprintf(txn->error, sizeof(txn->error), "transaction: %s",
 			  text);
-	/* It is one line, whatever the sender's words hold. */
-	for (p = txn->error; *p; p++)
-		if (!isprint(*p))
-			*p = '?';
+	bk_make_printable(txn->error);
 }
 
 /**

@@ -307,6 +307,12 @@ scsi_disk() {
 	[[ $(msg last_error) == *"unknown message"* ]]
 }
 
+@test "a refusal is one line of ASCII, whatever words it quotes" {
+	filter
+	refused "^-22 unknown message 'a\?\?\?z b\?'$" msg $'a\x01\xc3\xa4z' $'b\xff'
+	refused "there is no bitmap '\?\?'$" msg bitmap clear $'\xc3\xa4'
+}
+
 @test "device names with odd characters" {
 	name='odd:name+with@chars=1'
 	dmsetup create "$name" --table "0 $SECTORS backup $S"

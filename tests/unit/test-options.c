@@ -876,6 +876,21 @@ static void test_ranges(void)
 	}
 }
 
+static void test_printable(void)
+{
+	char text[256];
+	int i;
+
+	for (i = 1; i < 256; i++)
+		text[i - 1] = i;
+	text[255] = '\0';
+	bk_make_printable(text);
+	for (i = 1; i < 256; i++)
+		CHECK(text[i - 1] == (i >= 32 && i < 127 ? i : '?'),
+		      "byte %d becomes %d", i, text[i - 1]);
+	CHECK(!text[255], "the end has moved");
+}
+
 const struct unit_test unit_options[] = {
 	{ "a table of words, good and bad", test_table },
 	{ "words of tables", test_pairs },
@@ -883,5 +898,6 @@ const struct unit_test unit_options[] = {
 	{ "random words: refused by name, or stored exactly", test_random },
 	{ "ids of jobs", test_ids },
 	{ "ranges of sectors", test_ranges },
+	{ "sentences are one line of ASCII", test_printable },
 	{ NULL, NULL }
 };
