@@ -4,7 +4,8 @@
 #   sudo make install    both, and man page, completion, udev rule
 #   make demo            a live backup of a mounted LV, in a VM       (4 minutes)
 #   make check           the tests, in VMs on kernels 6.1 and 6.12   (20 minutes)
-#   make check-wide      crash points, power cuts, broken modules     (10 minutes)
+#   make check-wide      crash points, power cuts                     (10 minutes)
+#   make check-mutants   modules that are broken on purpose: each must be noticed
 #   make unit            the parts that are only logic, under sanitizers, without a VM
 #   make fuzz            what reads the on-disk format, and documents, with a million bad ones
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
@@ -158,7 +159,7 @@ programs: deps
 
 .PHONY: mutants
 mutants: deps
-	@tests/torture/mutate $$(tests/vm/kver $(firstword $(KERNELS)))
+	@tests/mutants/build $$(tests/vm/kver $(firstword $(KERNELS)))
 
 .PHONY: unit
 unit: deps
@@ -174,8 +175,12 @@ check: modules programs
 	@KERNELS="$(KERNELS)" tests/check $(CHECK)
 
 .PHONY: check-wide
-check-wide: modules programs mutants
+check-wide: modules programs
 	@KERNELS="$(KERNELS)" tests/check --wide $(CHECK)
+
+.PHONY: check-mutants
+check-mutants: mutants programs
+	@KERNELS="$(firstword $(KERNELS))" tests/check --mutants $(CHECK)
 
 .PHONY: check-debug
 check-debug: module-uml programs
