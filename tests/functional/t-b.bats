@@ -26,6 +26,7 @@ p55() {
 
 @test "B3 zeroes are unmapped where the target can" {
 	p55
+	w 0x5a $((15 * 1048576 + 65024)) 512 "$S"	# begins with zeroes, and has data
 	snap ref
 	# a sparse file behind a loop device, prefilled
 	cp /tmp/fill-t /tmp/sparse
