@@ -167,6 +167,9 @@ remove_all() {
 	for d in /sys/block/loop*/loop; do
 		[[ ! -e $d ]] || losetup -D
 	done
+	for d in /sys/block/zram*; do
+		[[ ! -e $d ]] || { echo 1 > "$d/reset"; echo "${d##*zram}" > /sys/class/zram-control/hot_remove; }
+	done
 	[[ ! -d /sys/kernel/config/nullb/test ]] || rmdir /sys/kernel/config/nullb/test
 	[[ ! -e /sys/module/scsi_debug ]] || rmmod scsi_debug
 	wait_for 60 module_idle

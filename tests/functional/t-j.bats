@@ -379,6 +379,98 @@ no_jobs() { [[ -z $(msg job list) ]]; }
 	finished j
 }
 
+# used_of ZRAM: how much it holds, bytes
+used_of() { awk '{ print $1 }' "/sys/block/${1##*/}/mm_stat"; }
+
+@test "J7 pushed through a view to a target that hangs: writes go on, what was moved is given back" {
+	modprobe zram num_devices=0 || skip "no zram"
+	local nr at zram
+	nr=$(</sys/class/zram-control/hot_add) zram=/dev/zram$nr
+	echo $((SECTORS * 512)) > "/sys/block/zram$nr/disksize"
+	slow t "$T" 0 0
+	filter
+	writers
+	to "$zram" cut_begin j sync=none
+	dmsetup create v --table "0 $SECTORS backup-view $S $(devno "$F") j"
+	for ((at = 0; at < SIZE_MB; at++)); do
+		if ((at == SIZE_MB / 2)); then
+			hang t
+			dd if="$V" of=/dev/mapper/t bs=1M skip=$at seek=$at count=1 iflag=direct oflag=direct status=none &
+			before=$(writes_ended)
+			wait_for 60 more_writes $((before + 100))
+			unhang t
+			wait $!
+		else
+			dd if="$V" of=/dev/mapper/t bs=1M skip=$at seek=$at count=1 iflag=direct oflag=direct status=none
+		fi
+		dmsetup message v 0 discard $((at * 2048))+2048
+		# at most what is not moved yet is on the fleece
+		(($(used_of "$zram") <= (SIZE_MB - at - 1) * 1048576)) || { used_of "$zram"; return 1; }
+	done
+	same ref "$T"
+	writers_end
+	state_is j running
+	cmp "$S" "$F"
+	[ "$(used_of "$zram")" = 0 ]
+	dmsetup remove v
+	msg job cancel j
+	finished j 60 cancelled
+}
+
+# thin_fleece MIB: /dev/mapper/fleece, a thin device whose pool has so much; grown MIB
+thin_fleece() {
+	dd if=/dev/zero of=/dev/ram3 bs=1M count=1 oflag=direct status=none
+	dmsetup create pool --table "0 $(($1 * 2048)) thin-pool /dev/ram3 /dev/ram2 128 0 1 error_if_no_space"
+	dmsetup message pool 0 "create_thin 0"
+	dmsetup create fleece --table "0 $SECTORS thin /dev/mapper/pool 0"
+}
+grown() {
+	dmsetup load pool --table "0 $(($1 * 2048)) thin-pool /dev/ram3 /dev/ram2 128 0 1 error_if_no_space"
+	dmsetup resume pool
+}
+has_failed() { [[ $(job first_error "$1") == write:*:-28 ]]; }
+
+@test "J8 a fleece that is full costs the point in time, not the writes" {
+	thin_fleece 2
+	filter
+	snap ref
+	to /dev/mapper/fleece begin j sync=none cbw_timeout=2000
+	view v
+	w 0x31 0 1M
+	sees ref
+	w 0x32 4M 4M
+	is 0x32 4M 4M "$F"
+	finished j 60 broken
+	[[ $(job first_error j) == write:*:-28 ]]
+	cannot_read 0 4K
+	cannot_read 12M 4K
+	is 0x31 0 1M "$F"
+	is 0x32 4M 4M "$F"
+	cmp "$S" "$F"
+	dmsetup remove v
+}
+
+@test "J8 a fleece that is full and is extended in time: nothing is lost" {
+	thin_fleece 2
+	filter
+	snap ref
+	to /dev/mapper/fleece begin j sync=none cbw_timeout=300000
+	view v
+	w 0x32 4M 4M
+	wait_for 60 has_failed j
+	is 0x32 4M 4M "$F"
+	sees ref
+	grown 16
+	wait_for 60 staged_is 128 # what the job has in reserve
+	state_is j running
+	sees ref
+	w 0x33 10M 2M
+	sees ref
+	dmsetup remove v
+	msg job cancel j
+	finished j 60 cancelled
+}
+
 @test "J9 a job that ends takes its views along" {
 	filter
 	begin j sync=none
@@ -492,6 +584,38 @@ origin_was_read() { [[ $(from origin) -gt 1000 ]]; }
 	w 0x33 0 2M
 	for i in 7 6 5 4 3 2 1 0; do
 		sees "v$i" "/dev/mapper/v$i"
+	done
+}
+
+@test "J10 what can be read is what the bitmap says, cluster by cluster" {
+	local c all=$((SECTORS / 128)) start length
+	w 0x77 0 "${SIZE_MB}M" "$S"
+	filter
+	msg bitmap add b granularity=128
+	RANDOM=10
+	for ((c = 0; c < 40; c++)); do
+		w 0x77 $((RANDOM % all * 65536 + RANDOM % 128 * 512)) 512
+	done
+	w 0x77 $((SECTORS * 512 - 512)) 512
+	local -a dirty=()
+	while read -r start length; do
+		for ((c = start / 128; c < (start + length) / 128; c++)); do
+			dirty[c]=1
+		done
+	done <<< "$(ranges b)"
+	echo "${#dirty[@]} of $all clusters"
+	((${#dirty[@]} > 20))
+	begin j sync=bitmap bitmap=b bitmap_mode=never speed=1
+	msg job pause j
+	w 0x78 0 "${SIZE_MB}M"
+	view v
+	for ((c = 0; c < all; c++)); do
+		if [[ -n ${dirty[c]:-} ]]; then
+			is 0x77 $((c * 65536)) 64K "$V"
+		else
+			fails is 0x77 $((c * 65536)) 64K "$V" 2> /dev/null
+			fails is 0x78 $((c * 65536)) 64K "$V" 2> /dev/null
+		fi
 	done
 }
 

@@ -32,12 +32,8 @@ says() { # STATUS REGEX COMMAND...
 	[[ $output =~ $why ]] || { echo "does not say: $why"; return 1; }
 }
 teardown() {
-	local z
 	umount /mnt/view 2> /dev/null || true
 	remove_all || return 1
-	for z in /sys/block/zram*; do
-		[[ ! -e $z ]] || { echo 1 > "$z/reset"; echo "${z##*zram}" > /sys/class/zram-control/hot_remove; }
-	done
 	! splats
 }
 # A command of LVM's that does what it is told and then sends who called it a signal.
