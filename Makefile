@@ -138,6 +138,10 @@ build/fuzz-module: tests/fuzz/fuzz-module.c tests/lib/dm.h
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
 
+build/faults: tests/faults/faults.c tests/lib/dm.h
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
+
 build/replay: tests/crash/replay.c dm-backup/metadata.c dm-backup/metadata.h
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -Iuserspace/shim -o $@ tests/crash/replay.c \
@@ -155,7 +159,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/kill-at build/quick build/quick.so build/replay build/fuzz-module build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/kill-at build/quick build/quick.so build/replay build/fuzz-module build/faults build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps
