@@ -182,6 +182,38 @@ spend() {
 	writers_end
 }
 
+# charged DEV: bytes that the cgroup "w" has written to it
+charged() {
+	local dev rest
+	while read -r dev rest; do
+		[[ $dev == "$(devno "$1")" ]] || continue
+		rest=${rest#*wbytes=}
+		echo "${rest%% *}"
+		return
+	done < "$cg/w/io.stat"
+	echo 0
+}
+
+@test "M6 a write is its writer's, also when it waited; what is copied for it is nobody's" {
+	cg=/tmp/cgroup
+	mkdir -p "$cg"
+	mountpoint -q "$cg" || mount -t cgroup2 none "$cg" || skip "no cgroup2"
+	grep -qw io "$cg/cgroup.controllers" || skip "no io controller"
+	echo +io > "$cg/cgroup.subtree_control"
+	mkdir -p "$cg/w"
+	slow t "$T" 0 20
+	filter
+	msg backup start j target=/dev/mapper/t sync=none
+	wait_state j running
+	bash -c 'echo $$ > '"$cg"'/w/cgroup.procs; exec dd if=/dev/zero of='"$F"' bs=64K count=16 oflag=direct status=none'
+	[ "$(job guest_copied j)" = 2048 ]
+	[ "$(charged "$S")" = 1048576 ]
+	[ "$(charged /dev/mapper/t)" = 0 ]
+	[ "$(charged "$T")" = 0 ]
+	rmdir "$cg/w"
+	umount "$cg"
+}
+
 # The last thing before a machine sleeps: tasks are frozen, and thawed again. It
 # fails if a task waits for I/O that does not end meanwhile.
 @test "M7 tasks are frozen for a moment while a job runs and writes wait" {
