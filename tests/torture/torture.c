@@ -43,6 +43,7 @@ static struct {
 	uint64_t seed;
 	const char *bitmap;		/* NULL: full backups */
 	unsigned int readers;		/* of a view, instead of the destination */
+	uint64_t reads;			/* sectors, at least */
 	const char *spoil;		/* a command: from then on its reads may fail */
 	const char *mend;		/* a command: at the end of a round */
 	bool naive;			/* copy without a backup: must fail */
@@ -502,6 +503,7 @@ static void usage(void)
 		"        [--zeroes N] [--discards N] (of 1000) [--pace US] [--naive]\n"
 		"        [--bitmap NAME] (incremental backups by it)\n"
 		"        [--readers N] (of a view, instead of the destination)\n"
+		"        [--reads N] (sectors, in all rounds, however long that takes)\n"
 		"        [--spoil COMMAND --mend COMMAND] (then reads may fail)\n"
 		"        [--job OPTIONS]... (tried in turn)\n");
 	exit(2);
@@ -521,6 +523,7 @@ static void parse(int argc, char **argv)
 		{ "job", required_argument, NULL, 'j' },
 		{ "bitmap", required_argument, NULL, 'b' },
 		{ "readers", required_argument, NULL, 'R' },
+		{ "reads", required_argument, NULL, 'N' },
 		{ "spoil", required_argument, NULL, 'x' },
 		{ "mend", required_argument, NULL, 'm' },
 		{ "naive", no_argument, NULL, 'n' },
@@ -541,6 +544,7 @@ static void parse(int argc, char **argv)
 		case 'p': opt.pace = atoi(optarg); break;
 		case 'b': opt.bitmap = optarg; break;
 		case 'R': opt.readers = atoi(optarg); break;
+		case 'N': opt.reads = strtoull(optarg, NULL, 0); break;
 		case 'x': opt.spoil = optarg; break;
 		case 'm': opt.mend = optarg; break;
 		case 'n': opt.naive = true; break;
@@ -602,7 +606,8 @@ int main(int argc, char **argv)
 	do {
 		if (!round_once(round++, bytes / SECTOR))
 			break;
-	} while (now_ns() < end);
+	} while (now_ns() < end ||
+		 (opt.readers && readers_sectors() < opt.reads));
 
 	pthread_mutex_lock(&round_lock);
 	quit = true;
