@@ -103,6 +103,33 @@ void bk_bits_set(struct bk_bits *bits, unsigned long first, unsigned long end)
 }
 
 /**
+ * bk_bits_clear - clear a range of granules
+ * @bits:	a mirror's
+ * @first:	first granule
+ * @end:	end of the range, exclusive; > @first
+ *
+ * What is read after it is not older than any write whose mark it took.
+ *
+ * Context: any.
+ */
+void bk_bits_clear(struct bk_bits *bits, unsigned long first, unsigned long end)
+{
+	unsigned long mask, old;
+	long gone = 0;
+
+	while (first < end) {
+		mask = bk_map_mask(first, end);
+		old = atomic_long_fetch_andnot(mask, (atomic_long_t *)
+					       &bits->words[BIT_WORD(first)]);
+		gone += hweight_long(mask & old);
+		first = round_down(first, BITS_PER_LONG) + BITS_PER_LONG;
+	}
+	atomic_long_sub(gone, &bits->dirty);
+	/* pairs with the one in bk_cfg_mark_ended() */
+	smp_mb__after_atomic();
+}
+
+/**
  * bk_bits_next - find the next run that is set
  * @bits:	the bits
  * @from:	sector to look from

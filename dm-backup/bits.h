@@ -8,6 +8,8 @@
  *   bits in their place, so nobody ever looks at a word that may fall.
  *   Marking takes no lock, does not sleep, and writes to memory only where a
  *   bit is not set yet. It is done before the write is submitted.
+ *   A mirror's bits are the exception: they are marked when a write has ended
+ *   (bk_cfg_mark_ended()), and the mirror clears them, before it reads.
  *   @dirty counts what is set; it is exact when nobody marks, and never ahead
  *   of what can be found in @words by who orders its reads.
  *
@@ -62,6 +64,8 @@ static inline void bk_bits_get(struct bk_bits *bits)
 }
 
 void bk_bits_set(struct bk_bits *bits, unsigned long first, unsigned long end);
+void bk_bits_clear(struct bk_bits *bits, unsigned long first,
+		   unsigned long end);
 void bk_bits_or(struct bk_bits *dst, const struct bk_bits *src);
 void bk_bits_or_range(struct bk_bits *dst, const struct bk_bits *src,
 		      sector_t from, sector_t to);

@@ -77,6 +77,17 @@ void bk_cfg_drop_bits(struct bk_cfg *cfg, struct bk_bits *bits)
 }
 
 /**
+ * bk_cfg_add_end - put bits in that are marked when writes have ended
+ * @cfg:	not published yet, with room for them
+ * @bits:	the bits
+ */
+void bk_cfg_add_end(struct bk_cfg *cfg, struct bk_bits *bits)
+{
+	bk_bits_get(bits);
+	cfg->ends[cfg->nr_ends++] = bits;
+}
+
+/**
  * bk_cfg_swap_bits - put bits in the place of others
  * @cfg:	not published yet
  * @old:	the bits that are in it
@@ -101,7 +112,7 @@ static void bk_cfg_keep_persistent(struct bk_cfg *next,
  * bk_cfg_copy - what is published, with room for more
  * @gate:	the gate; its cfg_lock is held
  * @extra_pits:	how many points in time are to be added
- * @extra_bits:	how many bits are to be added
+ * @extra_bits:	how many bits are to be added, of both kinds
  * @gfp:	how to allocate
  *
  * Context: process, may sleep; memory reclaim must not depend on us.
@@ -113,7 +124,8 @@ struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits,
 {
 	struct bk_cfg *cur = bk_cfg_current(gate);
 	struct bk_cfg *next = bk_cfg_alloc(gate, cur->nr_pits + extra_pits,
-					   cur->nr_bits + extra_bits, gfp);
+					   cur->nr_bits + extra_bits,
+					   cur->nr_ends + extra_bits, gfp);
 
 	unsigned int i;
 
@@ -121,28 +133,42 @@ struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits,
 		bk_cfg_add_pit(next, cur->pits[i]);
 	for (i = 0; next && i < cur->nr_bits; i++)
 		bk_cfg_add_bits(next, cur->bits[i]);
+	for (i = 0; next && i < cur->nr_ends; i++)
+		bk_cfg_add_end(next, cur->ends[i]);
 	if (next)
 		bk_cfg_keep_persistent(next, cur);
 	return next;
 }
 
-/* What is left when @pit, or all points in time (NULL), have been taken out. */
-static struct bk_cfg *bk_cfg_without(struct bk_gate *gate, struct bk_pit *pit)
+/* What is left without @pit and @end. */
+static struct bk_cfg *bk_cfg_without(struct bk_gate *gate, struct bk_pit *pit,
+				     struct bk_bits *end)
 {
 	struct bk_cfg *cur = bk_cfg_current(gate);
 	struct bk_cfg *next;
 	unsigned int i;
 
 	/* Small; a stopped pit that stayed would slow every write for ever. */
-	next = bk_cfg_alloc(gate, pit ? cur->nr_pits - 1 : 0, cur->nr_bits,
+	next = bk_cfg_alloc(gate, cur->nr_pits, cur->nr_bits, cur->nr_ends,
 			    GFP_NOIO | __GFP_NOFAIL);
-	for (i = 0; pit && i < cur->nr_pits; i++)
+	for (i = 0; i < cur->nr_pits; i++)
 		if (cur->pits[i] != pit)
 			bk_cfg_add_pit(next, cur->pits[i]);
 	for (i = 0; i < cur->nr_bits; i++)
 		bk_cfg_add_bits(next, cur->bits[i]);
+	for (i = 0; i < cur->nr_ends; i++)
+		if (cur->ends[i] != end)
+			bk_cfg_add_end(next, cur->ends[i]);
 	bk_cfg_keep_persistent(next, cur);
 	return next;
+}
+
+/* Publish @next, which is what was there without some of it. */
+static void bk_cfg_reduce(struct bk_origin *origin, struct bk_cfg *next)
+{
+	bk_gate_replace(&origin->gate, next);
+	if (!next->nr_pits && !next->nr_ends)
+		bk_pool_trim(&origin->pool);
 }
 
 /**
@@ -157,7 +183,7 @@ static struct bk_cfg *bk_cfg_without(struct bk_gate *gate, struct bk_pit *pit)
 void bk_cfg_remove_pit(struct bk_origin *origin, struct bk_pit *pit)
 {
 	struct bk_gate *gate = &origin->gate;
-	struct bk_cfg *cur, *next;
+	struct bk_cfg *cur;
 	unsigned int i;
 
 	mutex_lock(&gate->cfg_lock);
@@ -166,21 +192,19 @@ void bk_cfg_remove_pit(struct bk_origin *origin, struct bk_pit *pit)
 		;
 	if (i == cur->nr_pits)
 		goto out;
-	next = bk_cfg_without(gate, pit);
-	bk_gate_replace(gate, next);
-	if (!next->nr_pits)
-		bk_pool_trim(&origin->pool);
+	bk_cfg_reduce(origin, bk_cfg_without(gate, pit, NULL));
 out:
 	mutex_unlock(&gate->cfg_lock);
 }
 
 /**
- * bk_cfg_remove_pits - stop all points in time and take them out
- * @origin:	the filter; bk_cut_mutex is held, so that none is put in
+ * bk_cfg_remove_end - take bits out that are marked when writes have ended
+ * @origin:	the filter
+ * @bits:	the bits; nothing happens if they are not in it
  *
  * Context: process, sleeps.
  */
-void bk_cfg_remove_pits(struct bk_origin *origin)
+void bk_cfg_remove_end(struct bk_origin *origin, struct bk_bits *bits)
 {
 	struct bk_gate *gate = &origin->gate;
 	struct bk_cfg *cur;
@@ -188,11 +212,36 @@ void bk_cfg_remove_pits(struct bk_origin *origin)
 
 	mutex_lock(&gate->cfg_lock);
 	cur = bk_cfg_current(gate);
+	for (i = 0; i < cur->nr_ends && cur->ends[i] != bits; i++)
+		;
+	if (i < cur->nr_ends)
+		bk_cfg_reduce(origin, bk_cfg_without(gate, NULL, bits));
+	mutex_unlock(&gate->cfg_lock);
+}
+
+/**
+ * bk_cfg_remove_jobs - take all out that jobs have put in, points in time stopped
+ * @origin:	the filter; bk_cut_mutex is held, so that nothing is put in
+ *
+ * Context: process, sleeps.
+ */
+void bk_cfg_remove_jobs(struct bk_origin *origin)
+{
+	struct bk_gate *gate = &origin->gate;
+	struct bk_cfg *cur, *next;
+	unsigned int i;
+
+	mutex_lock(&gate->cfg_lock);
+	cur = bk_cfg_current(gate);
 	for (i = 0; i < cur->nr_pits; i++)
 		bk_pit_stop(cur->pits[i]);
-	if (cur->nr_pits) {
-		bk_gate_replace(gate, bk_cfg_without(gate, NULL));
-		bk_pool_trim(&origin->pool);
+	if (cur->nr_pits || cur->nr_ends) {
+		next = bk_cfg_alloc(gate, 0, cur->nr_bits, 0,
+				    GFP_NOIO | __GFP_NOFAIL);
+		for (i = 0; i < cur->nr_bits; i++)
+			bk_cfg_add_bits(next, cur->bits[i]);
+		bk_cfg_keep_persistent(next, cur);
+		bk_cfg_reduce(origin, next);
 	}
 	mutex_unlock(&gate->cfg_lock);
 }
@@ -209,5 +258,7 @@ void bk_cfg_release(struct bk_cfg *cfg)
 		bk_pit_put(cfg->pits[i]);
 	for (i = 0; i < cfg->nr_bits; i++)
 		bk_bits_put(cfg->bits[i]);
+	for (i = 0; i < cfg->nr_ends; i++)
+		bk_bits_put(cfg->ends[i]);
 	kfree(cfg);
 }

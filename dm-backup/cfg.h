@@ -21,10 +21,12 @@ void bk_cfg_swap_pit(struct bk_cfg *cfg, struct bk_pit *old,
 		     struct bk_pit *next);
 void bk_cfg_add_bits(struct bk_cfg *cfg, struct bk_bits *bits);
 void bk_cfg_drop_bits(struct bk_cfg *cfg, struct bk_bits *bits);
+void bk_cfg_add_end(struct bk_cfg *cfg, struct bk_bits *bits);
 void bk_cfg_swap_bits(struct bk_cfg *cfg, struct bk_bits *old,
 		      struct bk_bits *next);
 void bk_cfg_remove_pit(struct bk_origin *origin, struct bk_pit *pit);
-void bk_cfg_remove_pits(struct bk_origin *origin);
+void bk_cfg_remove_jobs(struct bk_origin *origin);
+void bk_cfg_remove_end(struct bk_origin *origin, struct bk_bits *bits);
 void bk_cfg_release(struct bk_cfg *cfg);
 
 /**
@@ -42,6 +44,28 @@ static __always_inline void bk_cfg_mark(struct bk_cfg *cfg, sector_t start,
 
 	for (i = 0; i < cfg->nr_bits; i++)
 		bk_bits_mark(cfg->bits[i], start, end);
+}
+
+/**
+ * bk_cfg_mark_ended - a range has been written
+ * @cfg:	under RCU or with a reference
+ * @start:	first sector
+ * @end:	end of the range, exclusive
+ *
+ * Context: any, interrupts included.
+ */
+static inline void bk_cfg_mark_ended(struct bk_cfg *cfg, sector_t start,
+				     sector_t end)
+{
+	unsigned int i;
+
+	/*
+	 * Pairs with the one in bk_bits_clear(): if we find a bit set that a
+	 * mirror is about to clear, what it reads after that has the write.
+	 */
+	smp_mb();
+	for (i = 0; i < cfg->nr_ends; i++)
+		bk_bits_mark(cfg->ends[i], start, end);
 }
 
 #endif

@@ -25,19 +25,23 @@ static void bk_cfg_retire(struct bk_cfg *cfg)
  * @gate:	the gate it is for
  * @nr_pits:	how many points in time it has room for
  * @nr_bits:	and how many bits
+ * @nr_ends:	and how many to mark at the end
  * @gfp:	how to allocate
  *
  * Return: a cfg with one reference, which publishing it takes over, or NULL.
  */
 struct bk_cfg *bk_cfg_alloc(struct bk_gate *gate, unsigned int nr_pits,
-			    unsigned int nr_bits, gfp_t gfp)
+			    unsigned int nr_bits, unsigned int nr_ends,
+			    gfp_t gfp)
 {
 	size_t size = struct_size((struct bk_cfg *)NULL, pits, nr_pits);
-	struct bk_cfg *cfg = kzalloc(size + nr_bits * sizeof(*cfg->bits), gfp);
+	struct bk_cfg *cfg = kzalloc(size + (nr_bits + nr_ends) *
+				     sizeof(*cfg->bits), gfp);
 
 	if (!cfg)
 		return NULL;
 	cfg->bits = (void *)cfg + size;
+	cfg->ends = cfg->bits + nr_bits;
 	refcount_set(&cfg->ref, 1);
 	INIT_RCU_WORK(&cfg->rwork, bk_cfg_rcu);
 	cfg->ops = gate->ops;
@@ -149,7 +153,7 @@ int bk_gate_init(struct bk_gate *gate, const struct bk_gate_ops *ops,
 	gate->count = alloc_percpu(struct bk_gate_count);
 	if (!gate->count)
 		return -ENOMEM;
-	cfg = bk_cfg_alloc(gate, 0, 0, GFP_KERNEL);
+	cfg = bk_cfg_alloc(gate, 0, 0, 0, GFP_KERNEL);
 	if (!cfg) {
 		free_percpu(gate->count);
 		return -ENOMEM;
@@ -227,15 +231,26 @@ bool bk_gate_wait_drained(struct bk_gate *gate, unsigned long timeout)
 					   timeout) > 0;
 }
 
-static void bk_gate_set(struct bk_gate *gate, unsigned int mode)
+/* Take bits of the mode away, and add others. */
+static void bk_gate_set(struct bk_gate *gate, unsigned int clear,
+			unsigned int set)
 {
 	spin_lock(&gate->lock);
-	WRITE_ONCE(gate->mode, mode);
+	WRITE_ONCE(gate->mode, (gate->mode & ~clear) | set);
 	spin_unlock(&gate->lock);
 }
 
+/* What the published cfg wants to be in the mode; cfg_lock is held. */
+static unsigned int bk_gate_ends(struct bk_gate *gate)
+{
+	struct bk_cfg *cfg = rcu_dereference_protected(gate->cfg,
+					lockdep_is_held(&gate->cfg_lock));
+
+	return cfg->nr_ends ? BK_GATE_ENDS : 0;
+}
+
 /* Let writers in again, on the new cfg; parked ones are sent in again. */
-static void bk_gate_open(struct bk_gate *gate)
+static void bk_gate_open(struct bk_gate *gate, unsigned int mode)
 {
 	struct bio_list parked;
 	struct bio *bio;
@@ -244,7 +259,7 @@ static void bk_gate_open(struct bk_gate *gate)
 	parked = gate->parked;
 	bio_list_init(&gate->parked);
 	/* pairs with smp_load_acquire() in bk_gate_enter() */
-	smp_store_release(&gate->mode, BK_GATE_DRAINING);
+	smp_store_release(&gate->mode, mode | bk_gate_ends(gate));
 	spin_unlock(&gate->lock);
 
 	while ((bio = bio_list_pop(&parked))) {
@@ -276,20 +291,19 @@ void bk_gate_cut(struct list_head *parts)
 	struct bk_cut_part *p;
 
 	list_for_each_entry(p, parts, list) {
-		WARN_ON_ONCE(p->gate->mode);
+		WARN_ON_ONCE(p->gate->mode & ~BK_GATE_ENDS);
 		p->next->epoch = !bk_gate_epoch(p->gate);
-		bk_gate_set(p->gate, BK_GATE_SLOW | BK_GATE_DRAINING);
+		bk_gate_set(p->gate, 0, BK_GATE_SLOW | BK_GATE_DRAINING);
 	}
 	synchronize_rcu();
 
 	list_for_each_entry(p, parts, list)
-		bk_gate_set(p->gate, BK_GATE_SLOW | BK_GATE_CLOSED |
-				     BK_GATE_DRAINING);
+		bk_gate_set(p->gate, 0, BK_GATE_CLOSED);
 	/* This is the instant: no gate lets anybody in. */
 	list_for_each_entry(p, parts, list)
 		p->next = bk_gate_publish(p->gate, p->next);
 	list_for_each_entry(p, parts, list)
-		bk_gate_open(p->gate);
+		bk_gate_open(p->gate, BK_GATE_DRAINING);
 
 	list_for_each_entry(p, parts, list) {
 		queue_work(p->gate->wait_wq, &p->gate->drain_work);
@@ -313,4 +327,45 @@ void bk_gate_replace(struct bk_gate *gate, struct bk_cfg *next)
 	lockdep_assert_held(&gate->cfg_lock);
 	next->epoch = bk_gate_epoch(gate);
 	bk_cfg_retire(bk_gate_publish(gate, next));
+	if (!next->nr_ends)
+		bk_gate_set(gate, BK_GATE_ENDS, 0);
+}
+
+/**
+ * bk_gate_close - keep writes out until none is in flight, and then on
+ * @gate:	the gate, which has drained; its cfg_lock is held, and bk_cut_mutex
+ * @timeout:	how long to wait for those in flight, in jiffies
+ *
+ * Until bk_gate_reopen() the caller allocates nothing that waits for a write,
+ * and takes no lock that somebody may hold who does.
+ *
+ * Context: process, sleeps. Return: false if they took too long: it is open again.
+ */
+bool bk_gate_close(struct bk_gate *gate, unsigned long timeout)
+{
+	lockdep_assert_held(&gate->cfg_lock);
+	WARN_ON_ONCE(gate->mode & ~BK_GATE_ENDS);
+	bk_gate_set(gate, 0, BK_GATE_SLOW | BK_GATE_DRAINING);
+	/* As in bk_gate_cut(): all are counted, and leavers see DRAINING. */
+	synchronize_rcu();
+	bk_gate_set(gate, 0, BK_GATE_CLOSED);
+	if (wait_event_timeout(gate->drain_wait, bk_gate_idle(gate, 0) &&
+			       bk_gate_idle(gate, 1), timeout))
+		return true;
+	bk_gate_reopen(gate);
+	return false;
+}
+
+/**
+ * bk_gate_reopen - let writes in again
+ * @gate:	the gate, closed by bk_gate_close(); the same locks are held
+ *
+ * They see what was stored before.
+ *
+ * Context: process; does not sleep.
+ */
+void bk_gate_reopen(struct bk_gate *gate)
+{
+	bk_gate_open(gate, 0);
+	wake_up_all(&gate->drain_wait);	/* bk_gate_wait_drained() */
 }

@@ -31,6 +31,13 @@
  *      had to before the instant.
  *   Between 2 and 4 nothing is allocated, no I/O is done, no other lock is
  *   taken, and the work does not grow with the devices.
+ *   While the published cfg has @ends, BK_GATE_ENDS is set: it comes with the
+ *   opening, so a write that is counted by then finds it set when it ends, and
+ *   one of the old epoch finds DRAINING set.
+ *
+ * Closing for longer (bk_gate_close), for a mirror's end
+ *   As 1 and 2, then it waits for all writes in flight, but not for long. Until
+ *   bk_gate_reopen() none is: what is on the origin stays.
  *
  * Locks and contexts
  *   lock      spinlock: mode (writes), parked. Process context only; taken
@@ -100,7 +107,9 @@ struct bk_bio {
  *		disk has a bitmap for a while after it was taken out here
  * @nr_pits:	number of points in time
  * @nr_bits:	number of bits
+ * @nr_ends:	number of @ends
  * @bits:	to mark for each write; a reference on each
+ * @ends:	to mark when a write has ended: mirrors'; a reference on each
  * @pits:	points in time to copy for before a write; a reference on each
  */
 struct bk_cfg {
@@ -112,7 +121,9 @@ struct bk_cfg {
 	bool persistent;
 	unsigned int nr_pits;
 	unsigned int nr_bits;
+	unsigned int nr_ends;
 	struct bk_bits **bits;
+	struct bk_bits **ends;
 	struct bk_pit *pits[];
 };
 
@@ -133,6 +144,7 @@ struct bk_gate_ops {
 #define BK_GATE_SLOW		1u	/* enter under the lock */
 #define BK_GATE_CLOSED		2u	/* park */
 #define BK_GATE_DRAINING	4u	/* who leaves wakes the drainer */
+#define BK_GATE_ENDS		8u	/* cfg->ends: who leaves marks them */
 
 struct bk_gate_count {
 	unsigned long n[2];
@@ -193,9 +205,12 @@ enum bk_enter bk_gate_enter_slow(struct bk_gate *gate, struct bio *bio,
 bool bk_gate_wait_drained(struct bk_gate *gate, unsigned long timeout);
 void bk_gate_cut(struct list_head *parts);
 void bk_gate_replace(struct bk_gate *gate, struct bk_cfg *next);
+bool bk_gate_close(struct bk_gate *gate, unsigned long timeout);
+void bk_gate_reopen(struct bk_gate *gate);
 
 struct bk_cfg *bk_cfg_alloc(struct bk_gate *gate, unsigned int nr_pits,
-			    unsigned int nr_bits, gfp_t gfp);
+			    unsigned int nr_bits, unsigned int nr_ends,
+			    gfp_t gfp);
 struct bk_cfg *bk_cfg_get(struct bk_gate *gate);
 void bk_cfg_put(struct bk_cfg *cfg);
 
@@ -266,14 +281,24 @@ static __always_inline struct bk_cfg *bk_gate_cfg(struct bk_gate *gate,
 }
 
 /**
- * bk_gate_is_draining - has there been a cut that writes may not know of?
+ * bk_gate_is_draining - is there a cut, or one that has not drained?
  * @gate:	the gate
- *
- * Asked when a write has ended, before it leaves.
  */
 static __always_inline bool bk_gate_is_draining(struct bk_gate *gate)
 {
 	return READ_ONCE(gate->mode) & BK_GATE_DRAINING;
+}
+
+/**
+ * bk_gate_marks_ends - has a write that ends anything to mark?
+ * @gate:	the gate
+ *
+ * Asked before it leaves: there may have been a cut that it does not know of,
+ * or there are mirrors. One test for both, as it is made for every write.
+ */
+static __always_inline bool bk_gate_marks_ends(struct bk_gate *gate)
+{
+	return READ_ONCE(gate->mode) & (BK_GATE_DRAINING | BK_GATE_ENDS);
 }
 
 /**

@@ -35,6 +35,24 @@ static struct bk_bio *bk_bio_data(struct bio *bio)
 	return dm_per_bio_data(bio, sizeof(struct bk_bio));
 }
 
+/*
+ * Send @bio to the origin. What changes data is counted by then: a pivot changes
+ * in->dev while nothing is, and opens the gate after that (pivot.c).
+ *
+ * bio_set_dev(), but for associating the bio with a blkg of its cgroup on the
+ * new device: dm_submit_bio_remap(), in which every bio ends that goes on from
+ * here, does that again anyway, from the original bio. It is the dearest part
+ * of a pass-through map: without it an idle filter costs less than dm-linear.
+ */
+static __always_inline int bk_bio_redirect(struct bk_instance *in,
+					   struct bio *bio)
+{
+	bio_clear_flag(bio, BIO_REMAPPED);
+	bio_clear_flag(bio, BIO_BPS_THROTTLED);
+	bio->bi_bdev = READ_ONCE(in->dev)->bdev;
+	return DM_MAPIO_REMAPPED;
+}
+
 /* A bio is about to wait for the first time: its deadline counts from here. */
 static void bk_io_first_wait(struct bk_instance *in, struct bk_bio *pb)
 {
@@ -81,6 +99,7 @@ static void bk_held_del(struct bk_origin *origin, struct bk_bio *pb)
 static void bk_io_go(struct bk_bio *pb, struct bio *bio)
 {
 	bk_held_del(pb->in->origin, pb);
+	bk_bio_redirect(pb->in, bio);
 	dm_submit_bio_remap(bio, NULL);
 }
 
@@ -414,20 +433,6 @@ static bool bk_io_cut(struct bk_instance *in, struct bk_cfg *cfg,
 /*----------------------------------------------------------------*/
 /* The way */
 
-/*
- * bio_set_dev(), but for associating the bio with a blkg of its cgroup on the
- * new device: dm_submit_bio_remap(), in which every bio ends that goes on from
- * here, does that again anyway, from the original bio. It is the dearest part
- * of a pass-through map: without it an idle filter costs less than dm-linear.
- */
-static __always_inline void bk_bio_redirect(struct bio *bio,
-					    struct block_device *bdev)
-{
-	bio_clear_flag(bio, BIO_REMAPPED);
-	bio_clear_flag(bio, BIO_BPS_THROTTLED);
-	bio->bi_bdev = bdev;
-}
-
 /* Does it change data? An empty flush is a write without data. */
 static __always_inline bool bk_io_changes_data(struct bio *bio)
 {
@@ -515,7 +520,7 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 	bk_io_note(pb, bio);
 
 	if (likely(!pending && !cold))
-		return DM_MAPIO_REMAPPED;
+		return bk_bio_redirect(in, bio);
 	bk_gate_leave(gate, pb);
 	if (!skip)
 		return bk_io_wait(in, bio, pb, cold);
@@ -540,7 +545,7 @@ static noinline int bk_io_map_slow(struct bk_instance *in, struct bio *bio,
 	case BK_ENTER_PARKED:
 		return DM_MAPIO_SUBMITTED;
 	default:
-		return DM_MAPIO_REMAPPED;
+		return bk_bio_redirect(in, bio);
 	}
 }
 
@@ -556,10 +561,9 @@ int bk_io_map(struct dm_target *ti, struct bio *bio)
 	struct bk_instance *in = ti->private;
 	struct bk_bio *pb = bk_bio_data(bio);
 
-	bk_bio_redirect(bio, in->dev->bdev);
 	pb->counted = 0;
 	if (!bk_io_changes_data(bio))
-		return DM_MAPIO_REMAPPED;
+		return bk_bio_redirect(in, bio);
 
 	bk_io_note(pb, bio);
 	switch (bk_gate_enter(&in->origin->gate, pb)) {
@@ -568,19 +572,24 @@ int bk_io_map(struct dm_target *ti, struct bio *bio)
 	case BK_ENTER_SLOW:
 		return bk_io_map_slow(in, bio, pb);
 	default:
-		return DM_MAPIO_REMAPPED;
+		return bk_bio_redirect(in, bio);
 	}
 }
 
 /*
- * A write has ended after a cut it may have been before: it belongs to both
- * sides.
+ * A write has ended: that is when mirrors are told. If there has been a cut that
+ * it may have been before, it belongs to both sides, and marks them all.
  */
-static noinline void bk_io_mark_late(struct bk_gate *gate, struct bk_bio *pb)
+static noinline void bk_io_mark_ended(struct bk_gate *gate, struct bk_bio *pb)
 {
+	sector_t end = pb->sector + pb->sectors;
+	struct bk_cfg *cfg;
+
 	rcu_read_lock();
-	bk_cfg_mark(rcu_dereference(gate->cfg), pb->sector,
-		    pb->sector + pb->sectors);
+	cfg = rcu_dereference(gate->cfg);
+	if (bk_gate_is_draining(gate))
+		bk_cfg_mark(cfg, pb->sector, end);
+	bk_cfg_mark_ended(cfg, pb->sector, end);
 	rcu_read_unlock();
 }
 
@@ -600,8 +609,8 @@ int bk_io_end(struct dm_target *ti, struct bio *bio, blk_status_t *error)
 	if (pb->counted) {
 		struct bk_gate *gate = &in->origin->gate;
 
-		if (unlikely(bk_gate_is_draining(gate)))
-			bk_io_mark_late(gate, pb);
+		if (unlikely(bk_gate_marks_ends(gate)))
+			bk_io_mark_ended(gate, pb);
 		bk_gate_leave(gate, pb);
 	}
 	return DM_ENDIO_DONE;

@@ -520,6 +520,11 @@ static bool bk_origin_is_bypassed(struct bk_origin *origin,
 static const char *bk_origin_mismatch(struct bk_origin *origin,
 				      struct bk_instance *in)
 {
+	struct bk_instance *other;
+
+	list_for_each_entry(other, &origin->instances, list)
+		if (other->left && other->left->bdev == in->dev->bdev)
+			return "Origin was left by a pivot: it has old data";
 	if (!origin->ops->has_jobs(origin))
 		return NULL;
 	if (in->ti->len != origin->len)

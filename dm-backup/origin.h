@@ -62,7 +62,10 @@ struct bk_txn_part;
  * @list:	on @origin's instances
  * @origin:	a reference; set from ctr to dtr
  * @ti:		the target
- * @dev:	the origin device, as opened by this table
+ * @dev:	the origin device, as opened by this table. Another one after a
+ *		pivot: written with the gate closed, under live_lock
+ * @next:	NULL, or what a pivot is to put there; live_lock, or in dtr
+ * @left:	NULL, or what it has put away: reads may be in flight there; the same
  * @budget:	feature "buffer": bytes
  * @cbw_timeout: feature "cbw_timeout": default for jobs, ms; 0 is none
  * @discard:	feature "discard", enum bk_discard
@@ -80,6 +83,8 @@ struct bk_instance {
 	struct bk_origin *origin;
 	struct dm_target *ti;
 	struct dm_dev *dev;
+	struct dm_dev *next;
+	struct dm_dev *left;
 	size_t budget;
 	unsigned int cbw_timeout;
 	unsigned int discard;

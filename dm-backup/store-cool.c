@@ -38,7 +38,7 @@ bool bk_store_pass_begin(struct bk_store *store)
 	WRITE_ONCE(store->pass_due, false);
 	later = bk_store_has_pending(store);
 	spin_unlock(&store->lock);
-	later |= !origin || READ_ONCE(origin->gate.mode);
+	later |= !origin || bk_gate_is_draining(&origin->gate);
 	if (origin)
 		bk_origin_put(origin);
 	if (later)

@@ -134,7 +134,7 @@ int bk_store_ask_and_wait(struct bk_store *store, struct bk_store_req *req,
 /* May a request be done now? Under the lock. */
 static bool bk_store_is_ready(struct bk_store *store, struct bk_store_req *req)
 {
-	if (req->drained && READ_ONCE(store->origin->gate.mode))
+	if (req->drained && bk_gate_is_draining(&store->origin->gate))
 		return false;
 	if (req->verb == BK_STORE_COOL)
 		return !bk_store_has_pending(store);
@@ -211,7 +211,7 @@ bool bk_store_wants_flush(struct bk_store *store, bool begin)
 	spin_lock(&store->lock);
 	list_for_each_entry(req, &store->reqs, list) {
 		wants = req->verb == BK_STORE_REWRITE && !req->flushed &&
-			store->origin && !READ_ONCE(store->origin->gate.mode);
+			store->origin && !bk_gate_is_draining(&store->origin->gate);
 		any |= wants;
 		if (begin)
 			req->flushing = wants;

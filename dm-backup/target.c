@@ -257,6 +257,10 @@ static void bk_backup_dtr(struct dm_target *ti)
 	struct bk_instance *in = ti->private;
 
 	bk_origin_detach(in);
+	if (in->next)
+		dm_put_device(ti, in->next);
+	if (in->left)
+		dm_put_device(ti, in->left);
 	dm_put_device(ti, in->dev);
 	kfree(in);
 }
@@ -441,7 +445,8 @@ static int bk_backup_iterate(struct dm_target *ti,
 {
 	struct bk_instance *in = ti->private;
 
-	return fn(ti, in->dev, 0, ti->len, data);
+	/* After a pivot the new origin: it is the table's, too. */
+	return fn(ti, READ_ONCE(in->dev), 0, ti->len, data);
 }
 
 static struct target_type bk_backup_target = {
@@ -581,7 +586,7 @@ static void bk_origin_reset(struct bk_origin *origin, const char *cause,
 			    bool foreign)
 {
 	bk_jobs_break(origin, -EINVAL, cause);
-	bk_cfg_remove_pits(origin);
+	bk_cfg_remove_jobs(origin);
 	if (foreign)
 		bk_bitmaps_distrust(origin, cause, 0);
 }
