@@ -7,6 +7,7 @@
 #include "cfg.h"
 #include "cow.h"
 #include "group.h"
+#include "job-dest.h"
 #include "op.h"
 
 #include <linux/log2.h>
@@ -107,74 +108,6 @@ static const struct bk_pit_ops bk_backup_pit_ops = {
 /*----------------------------------------------------------------*/
 /* Preparing */
 
-static int bk_backup_say_open(struct bk_backup *b, int err)
-{
-	const char *why = "can't be opened";
-
-	switch (err) {
-	case -EBUSY:
-		why = "is in use";
-		break;
-	case -EACCES:
-	case -EROFS:
-	case -EPERM:
-		why = "is read-only";
-		break;
-	case -ENXIO:
-	case -ENODEV:
-	case -ENOENT:
-		why = "does not exist";
-		break;
-	case -ENOTBLK:
-		why = "is not a block device";
-		break;
-	}
-	return bk_job_say(&b->job, err, "destination %.64s %s",
-			  b->params.target, why);
-}
-
-/* Do two block devices share sectors of one disk? */
-static bool bk_bdevs_overlap(struct block_device *x, struct block_device *y)
-{
-	sector_t xs = get_start_sect(x), ys = get_start_sect(y);
-
-	return x->bd_disk == y->bd_disk && xs < ys + bdev_nr_sectors(y) &&
-	       ys < xs + bdev_nr_sectors(x);
-}
-
-/* Can @d take what is on @o? Under bk_cut_mutex, which keeps @o open. */
-static int bk_backup_check_dest(struct bk_backup *b, struct block_device *o,
-				struct block_device *d)
-{
-	struct bk_origin *origin = b->job.origin;
-	unsigned int block = bdev_logical_block_size(d);
-	sector_t have = bdev_nr_sectors(d);
-	const char *name = b->params.target;
-
-	if (d->bd_disk == dm_disk(origin->md))
-		return bk_job_say(&b->job, -EINVAL,
-				  "destination %.64s is the filter itself",
-				  name);
-	if (bk_bdevs_overlap(o, d))
-		return bk_job_say(&b->job, -EINVAL,
-				  "destination %.64s is the origin, or a part of it",
-				  name);
-	if (bdev_is_zoned(d))
-		return bk_job_say(&b->job, -EINVAL,
-				  "destination %.64s is zoned", name);
-	if (have < origin->len || (have > origin->len &&
-				   !b->params.allow_larger))
-		return bk_job_say(&b->job, -ENOSPC,
-				  "destination %.64s has %llu sectors, the origin %llu",
-				  name, (unsigned long long)have,
-				  (unsigned long long)origin->len);
-	if (origin->len & ((block >> SECTOR_SHIFT) - 1))
-		return bk_job_say(&b->job, -EINVAL,
-				  "the origin's length is no multiple of destination %.64s's block of %u bytes",
-				  name, block);
-	return 0;
-}
-
 /* The smallest cluster that suits both devices, in sectors. */
 static unsigned int bk_backup_natural(struct block_device *o,
 				      struct block_device *d)
@@ -205,7 +138,8 @@ static int bk_backup_check(struct bk_backup *b)
 	} else {
 		in = list_first_entry(&origin->instances, struct bk_instance,
 				      list);
-		r = bk_backup_check_dest(b, in->dev->bdev, d);
+		r = bk_job_dest_check(&b->job, b->params.target, in->dev->bdev,
+				      d, b->params.allow_larger);
 		b->cluster = max_t(unsigned int,
 				   b->params.cluster ?: BK_CLUSTER_DEFAULT,
 				   bk_backup_natural(in->dev->bdev, d));
@@ -273,7 +207,7 @@ static int bk_backup_prepare(struct bk_job *job)
 	if (bk_dest_busy(b->dest))
 		return -EINPROGRESS;
 	if (b->dest->error)
-		return bk_backup_say_open(b, b->dest->error);
+		return bk_job_dest_failed(job, b->params.target, b->dest->error);
 	r = bk_backup_check(b);
 	if (!r && b->bitmap && bk_bitmap_prepare(b->bitmap))
 		r = bk_job_say(job, -ENOMEM, "out of memory");

@@ -46,7 +46,7 @@ static int bk_txn_check_parts(struct bk_txn *txn)
 		if (part->origin->dead)
 			return bk_txn_fail(txn, part->action, -ENODEV,
 					   "the filter is going away");
-		if (READ_ONCE(part->origin->gate.mode))
+		if (bk_gate_is_draining(&part->origin->gate))
 			return -EAGAIN;
 		err = bk_stages_check(part, &action, error, sizeof(error));
 		if (err)
