@@ -27,17 +27,19 @@ static inline int bdev_thaw(struct block_device *bdev)
 }
 #endif
 
-/* An exclusive opening of a block device for reading and writing. */
+/* An opening of a block device for reading and writing. */
 struct bk_bdev {
 	struct block_device *bdev;
 #ifdef BK_HAVE_BDEV_FILE
 	struct file *file;
+#else
+	fmode_t mode;
 #endif
 };
 
 /*
- * Open @dev exclusively in the name of @holder. Sleeps, possibly for as long
- * as the device's driver likes. 0 or a negative errno.
+ * Open @dev, exclusively in the name of @holder, or NULL: not so. Sleeps,
+ * possibly for as long as the device's driver likes. 0 or a negative errno.
  */
 static inline int bk_bdev_open(struct bk_bdev *b, dev_t dev, void *holder)
 {
@@ -48,8 +50,8 @@ static inline int bk_bdev_open(struct bk_bdev *b, dev_t dev, void *holder)
 		return PTR_ERR(b->file);
 	b->bdev = file_bdev(b->file);
 #else
-	b->bdev = blkdev_get_by_dev(dev, FMODE_READ | FMODE_WRITE | FMODE_EXCL,
-				    holder);
+	b->mode = FMODE_READ | FMODE_WRITE | (holder ? FMODE_EXCL : 0);
+	b->bdev = blkdev_get_by_dev(dev, b->mode, holder);
 	if (IS_ERR(b->bdev))
 		return PTR_ERR(b->bdev);
 #endif
@@ -68,7 +70,7 @@ static inline void bk_bdev_close(struct bk_bdev *b)
 	bdev_fput(b->file);
 	__fput_sync(b->file);
 #else
-	blkdev_put(b->bdev, FMODE_READ | FMODE_WRITE | FMODE_EXCL);
+	blkdev_put(b->bdev, b->mode);
 #endif
 	b->bdev = NULL;
 }

@@ -276,7 +276,7 @@ static unsigned int bk_write_extent(struct bk_write *write,
 	unsigned int n;
 
 	*zero = false;
-	if (zeroes == BK_ZEROES_OFF)
+	if (zeroes == BK_ZEROES_OFF && !write->skip_zeroes)
 		return write->sectors - pos;
 
 	while (pos < write->sectors) {
@@ -291,6 +291,20 @@ static unsigned int bk_write_extent(struct bk_write *write,
 		pos += n;
 	}
 	return pos - write->pos;
+}
+
+/* Is the next part zeroes that need not be written? Then it is done. */
+static bool bk_write_skip(struct bk_write *write)
+{
+	unsigned int n;
+	bool zero;
+
+	if (likely(!write->skip_zeroes))
+		return false;
+	n = bk_write_extent(write, BK_ZEROES_ON, &zero);
+	if (zero)
+		write->pos += n;
+	return zero;
 }
 
 /* Submit the next part. True if it has been written already. */
@@ -348,6 +362,8 @@ static void bk_write_go(struct bk_write *write)
 			bk_write_reap(write);
 		if (write->status || write->pos == write->sectors)
 			break;
+		if (bk_write_skip(write))
+			continue;
 		if (!bk_write_part(write))
 			return;		/* bk_write_work() goes on */
 	}

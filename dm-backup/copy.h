@@ -98,6 +98,7 @@ enum bk_zeroes {
  * @unit:	zeroes are looked for in pieces of that many sectors
  * @zeroes:	what to do with them; UNMAP and ON fall back for good to OFF
  *		when the device can't
+ * @skip_zeroes: they need not be written: the device reads as zeroes there
  * @done:	called when @status is known
  * @io:		the bio
  * @pos:	sectors written so far
@@ -113,6 +114,7 @@ struct bk_write {
 	unsigned int sectors;
 	unsigned int unit;
 	enum bk_zeroes *zeroes;
+	bool skip_zeroes;
 	void (*done)(struct bk_write *write);
 
 	struct bk_io io;

@@ -19,7 +19,7 @@
 static LIST_HEAD(bk_dests);
 static DEFINE_SPINLOCK(bk_dests_lock);
 
-/* Woken when one has been closed. */
+/* Woken when one has been closed, or is not busy any more. */
 static DECLARE_WAIT_QUEUE_HEAD(bk_dests_wait);
 
 static int bk_orphans_show(char *buf, const struct kernel_param *kp)
@@ -73,6 +73,7 @@ static void bk_dest_done(struct bk_dest *dest, int error)
 	dest->error = error;
 	/* pairs with smp_load_acquire() in bk_dest_busy() */
 	smp_store_release(&dest->busy, false);
+	wake_up_all(&bk_dests_wait);	/* bk_dest_wait() */
 	bk_dest_notify(dest);
 	bk_dest_put(dest);
 }
@@ -140,6 +141,22 @@ static void bk_dest_open_work(struct work_struct *work)
 	bk_dest_done(dest, r);
 }
 
+/* Does it answer? Reads its first block; allocates nothing. */
+static int bk_dest_read_probe(struct bk_dest *dest)
+{
+	unsigned int size = bdev_logical_block_size(dest->bdev.bdev);
+	struct bio_vec vec;
+	struct bio bio;
+	int r;
+
+	bio_init(&bio, dest->bdev.bdev, &vec, 1, REQ_OP_READ | REQ_SYNC);
+	__bio_add_page(&bio, virt_to_page(dest->probe), size,
+		       offset_in_page(dest->probe));
+	r = submit_bio_wait(&bio);
+	bio_uninit(&bio);
+	return r;
+}
+
 static void bk_dest_flush_work(struct work_struct *work)
 {
 	struct bk_dest *dest = container_of(work, struct bk_dest, work);
@@ -147,7 +164,27 @@ static void bk_dest_flush_work(struct work_struct *work)
 	int r;
 
 	r = blkdev_issue_flush(dest->bdev.bdev);
+	if (!r && dest->probe)
+		r = bk_dest_read_probe(dest);
 	invalidate_bdev(dest->bdev.bdev);
+	memalloc_noio_restore(noio);
+	bk_dest_done(dest, r);
+}
+
+static void bk_dest_share_work(struct work_struct *work)
+{
+	struct bk_dest *dest = container_of(work, struct bk_dest, work);
+	unsigned int noio = memalloc_noio_save();
+	struct bk_bdev claim = dest->bdev;
+	struct bk_bdev b;
+	int r;
+
+	/* The same device: writes that are in flight don't notice. */
+	r = bk_bdev_open(&b, dest->dev, NULL);
+	if (!r) {
+		dest->bdev = b;
+		bk_bdev_close(&claim);
+	}
 	memalloc_noio_restore(noio);
 	bk_dest_done(dest, r);
 }
@@ -156,6 +193,7 @@ static void bk_dest_free(struct kref *ref)
 {
 	struct bk_dest *dest = container_of(ref, struct bk_dest, ref);
 
+	kfree(dest->probe);
 	kfree(dest->path);
 	kfree(dest);
 }
@@ -246,6 +284,20 @@ struct bk_dest *bk_dest_open(const char *name, struct workqueue_struct *wq,
 }
 
 /**
+ * bk_dest_probe - flushes are to find out whether it answers, from now on
+ * @dest:	the destination, open and not busy
+ *
+ * Context: process, may sleep. Return: 0 or -ENOMEM.
+ */
+int bk_dest_probe(struct bk_dest *dest)
+{
+	/* As large, so as aligned, as a block. */
+	dest->probe = kmalloc(bdev_logical_block_size(dest->bdev.bdev),
+			      GFP_NOIO);
+	return dest->probe ? 0 : -ENOMEM;
+}
+
+/**
  * bk_dest_flush - make what was written durable, asynchronously
  * @dest:	the destination, open and not busy
  *
@@ -260,7 +312,33 @@ void bk_dest_flush(struct bk_dest *dest)
 }
 
 /**
- * bk_dest_busy - is it still being opened or flushed?
+ * bk_dest_share - let go of the claim, but keep it open, asynchronously
+ * @dest:	the destination, open and not busy
+ *
+ * The owner is told when it is done; @error says how it went.
+ */
+void bk_dest_share(struct bk_dest *dest)
+{
+	WRITE_ONCE(dest->busy, true);
+	bk_dest_get(dest);	/* dropped by bk_dest_done() */
+	INIT_WORK(&dest->work, bk_dest_share_work);
+	queue_work(bk_wq, &dest->work);
+}
+
+/**
+ * bk_dest_wait - wait while it is busy
+ * @dest:	the destination
+ * @timeout:	in jiffies
+ *
+ * Context: process, sleeps. Return: false if it is busy still.
+ */
+bool bk_dest_wait(struct bk_dest *dest, unsigned long timeout)
+{
+	return wait_event_timeout(bk_dests_wait, !bk_dest_busy(dest), timeout);
+}
+
+/**
+ * bk_dest_busy - is it still being opened, flushed or shared?
  * @dest:	the destination
  *
  * If not, its bdev and error may be read.

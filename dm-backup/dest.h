@@ -3,13 +3,17 @@
  * A destination: a block device that a job writes to.
  *
  * What it promises
- *   It is open exclusively from bk_dest_open() until the last reference goes.
+ *   It is open exclusively from bk_dest_open() until the last reference goes, or
+ *   bk_dest_share(): then it only is open, for somebody else to claim it.
  *   Whatever may take as long as the device likes happens in the module's
  *   workqueue (opening, flushing, closing) or in its own (its writes, whose
  *   submit_bio() sleeps when the device's queue is full), never in the
  *   filter's: a destination that hangs holds up nobody but itself.
  *   A limited number of writes is in flight; urgent ones (guest-triggered) go
  *   before others.
+ *   A flush that succeeds says that what was written before is durable. After
+ *   bk_dest_probe() it also says that the device answers: one without a cache
+ *   is never asked to flush, so a block is read, too.
  *
  * Users and closing
  *   The owner, each point in time on it and each write in flight is a user.
@@ -77,10 +81,11 @@ struct bk_slot {
  * @dev:	device number
  * @path:	to look @dev up by when it is opened, or NULL
  * @bdev:	the open device; @bdev.bdev is NULL before and after
- * @work:	opens, flushes or closes
- * @busy:	opening or flushing
+ * @work:	opens, flushes, shares or closes
+ * @busy:	opening, flushing or sharing
  * @closed:	it is not open any more
  * @error:	of the last opening or flushing: 0 or a negative errno
+ * @probe:	NULL, or where flushes read a block to: set while not busy
  * @io_wq:	its writes are submitted and end here; from opening to closing
  * @lock:	protects what follows
  * @wq:		the owner's workqueue; NULL: an orphan
@@ -105,6 +110,7 @@ struct bk_dest {
 	bool busy;
 	bool closed;
 	int error;
+	void *probe;
 	struct workqueue_struct *io_wq;
 
 	spinlock_t lock;	/* all that follows */
@@ -121,7 +127,10 @@ struct bk_dest {
 
 struct bk_dest *bk_dest_open(const char *name, struct workqueue_struct *wq,
 			     struct work_struct *notify);
+int bk_dest_probe(struct bk_dest *dest);
 void bk_dest_flush(struct bk_dest *dest);
+void bk_dest_share(struct bk_dest *dest);
+bool bk_dest_wait(struct bk_dest *dest, unsigned long timeout);
 bool bk_dest_busy(struct bk_dest *dest);
 bool bk_dest_closed(struct bk_dest *dest);
 void bk_dest_forget(struct bk_dest *dest);

@@ -86,7 +86,7 @@ void bk_group_leave(struct bk_job *job)
 static void bk_group_cancel(struct bk_job *job, struct bk_job *because)
 {
 	spin_lock(&job->lock);
-	job->cancel = true;
+	WRITE_ONCE(job->cancel, true);
 	spin_unlock(&job->lock);
 	bk_job_say(job, -ECANCELED, "job '%.64s' of its group %s", because->id,
 		   because->err == -ECANCELED ? "was cancelled" : "failed");

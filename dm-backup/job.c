@@ -99,6 +99,18 @@ void bk_job_start_copy(struct bk_job *job)
 }
 
 /**
+ * bk_job_copy_in - look for something to copy after a while
+ * @job:	the job
+ * @ms:		how long
+ *
+ * Context: process; does not sleep.
+ */
+void bk_job_copy_in(struct bk_job *job, unsigned int ms)
+{
+	bk_job_queue_copy(job, ms * NSEC_PER_MSEC);
+}
+
+/**
  * bk_job_kick_copy - a background copy may find what it lacked
  * @job:	the job
  *
@@ -160,7 +172,8 @@ static enum bk_action bk_job_action(struct bk_job *job, bool write, int err)
 static void bk_job_note_error(struct bk_job *job, bool write, sector_t sector,
 			      int err)
 {
-	job->errors++;
+	WRITE_ONCE(job->errors, job->errors + 1);
+	WRITE_ONCE(job->synced, false);
 	job->io_status = err == -ENOSPC ? BK_IO_NOSPACE : BK_IO_FAILED;
 	if (!job->first_errno) {
 		job->first_errno = err;
@@ -217,6 +230,33 @@ enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 			   (unsigned long long)sector);
 	bk_job_kick(job);
 	return action;
+}
+
+/**
+ * bk_job_stand_by - it can't finish now, and waits to be resumed
+ * @job:	the job
+ * @err:	negative errno
+ * @fmt:	why: a sentence without the errno
+ *
+ * Context: process. Return: @err.
+ */
+int bk_job_stand_by(struct bk_job *job, int err, const char *fmt, ...)
+{
+	char cause[BK_ERROR_LEN];
+	va_list args;
+
+	va_start(args, fmt);
+	vscnprintf(cause, sizeof(cause), fmt, args);
+	va_end(args);
+	spin_lock(&job->lock);
+	WRITE_ONCE(job->user_paused, true);
+	job->io_status = err == -ENOSPC ? BK_IO_NOSPACE : BK_IO_FAILED;
+	if (!job->err)
+		strscpy(job->cause, cause, sizeof(job->cause));
+	spin_unlock(&job->lock);
+	bk_job_event(job, "error", cause);
+	bk_job_kick(job);
+	return err;
 }
 
 /**
@@ -417,6 +457,56 @@ static void bk_job_step_created(struct bk_job *job)
 		bk_job_give_up(job);
 }
 
+/* Back from paused, or from standby. */
+static void bk_job_unpause(struct bk_job *job)
+{
+	bk_job_become(job, job->state == BK_JOB_PAUSED ? BK_JOB_RUNNING :
+							 BK_JOB_READY);
+}
+
+/* Pause it, if no background copy is in flight. */
+static void bk_job_try_pause(struct bk_job *job)
+{
+	/* It may have looked before it was paused, and start one yet. */
+	cancel_delayed_work_sync(&job->copy_work);
+	if (job->type->is_idle(job))
+		bk_job_become(job, job->state == BK_JOB_RUNNING ?
+				   BK_JOB_PAUSED : BK_JOB_STANDBY);
+}
+
+/* Has it caught up, or again? An error meanwhile takes that back. */
+static void bk_job_try_ready(struct bk_job *job)
+{
+	unsigned int errors = READ_ONCE(job->errors);
+	bool synced;
+
+	if (READ_ONCE(job->synced) || !job->type->is_ready(job))
+		return;
+	spin_lock(&job->lock);
+	synced = job->errors == errors;
+	WRITE_ONCE(job->synced, synced);
+	spin_unlock(&job->lock);
+	if (!synced)
+		return;
+	if (job->state == BK_JOB_RUNNING)
+		bk_job_become(job, BK_JOB_READY);
+	bk_job_event(job, "ready", "");
+}
+
+/* It runs, and follows the origin. */
+static void bk_job_step_following(struct bk_job *job)
+{
+	bool finish, pivot;
+
+	bk_job_try_ready(job);
+	spin_lock(&job->lock);
+	pivot = job->complete;
+	finish = job->synced && (pivot || job->soft);
+	spin_unlock(&job->lock);
+	if (finish && !job->type->finish(job, pivot))
+		bk_job_become(job, BK_JOB_WAITING);
+}
+
 static void bk_job_step_running(struct bk_job *job)
 {
 	char stopped_by[sizeof(job->stopped_by)];
@@ -439,19 +529,19 @@ static void bk_job_step_running(struct bk_job *job)
 		bk_job_queue_copy(job, 0);
 	}
 	if (stop && bk_job_must_abort(job)) {
-		if (job->state == BK_JOB_PAUSED)
-			bk_job_become(job, BK_JOB_RUNNING);
+		if (job->state == BK_JOB_PAUSED || job->state == BK_JOB_STANDBY)
+			bk_job_unpause(job);
 		bk_job_give_up(job);
-	} else if (job->state == BK_JOB_PAUSED && !paused) {
-		bk_job_become(job, BK_JOB_RUNNING);
+	} else if (job->state == BK_JOB_PAUSED || job->state == BK_JOB_STANDBY) {
+		if (paused)
+			return;
+		bk_job_unpause(job);
 		bk_job_queue_copy(job, 0);
-	} else if (job->state == BK_JOB_RUNNING && paused) {
-		/* It may have looked before it was paused, and start one yet. */
-		cancel_delayed_work_sync(&job->copy_work);
-		if (job->type->is_idle(job))
-			bk_job_become(job, BK_JOB_PAUSED);
-	} else if (job->state == BK_JOB_RUNNING &&
-		   job->type->is_complete(job)) {
+	} else if (paused) {
+		bk_job_try_pause(job);
+	} else if (job->type->is_ready) {
+		bk_job_step_following(job);
+	} else if (job->type->is_complete(job)) {
 		bk_job_become(job, BK_JOB_WAITING);
 		bk_group_pass(job);
 	}
@@ -750,6 +840,14 @@ static const char *bk_job_objection(struct bk_job *job, enum bk_job_verb verb,
 				    bool force)
 {
 	switch (verb) {
+	case BK_VERB_COMPLETE:
+		if (job->finalize || job->complete)
+			return "is being completed";
+		if (job->soft || job->cancel)
+			return "is being cancelled";
+		if (!job->synced)
+			return "is not in sync with the origin, after an error";
+		return job->type->objection(job);
 	case BK_VERB_CANCEL:
 		if (job->finalize)
 			return "is being finalized";
@@ -775,8 +873,17 @@ static void bk_job_request(struct bk_job *job, enum bk_job_verb verb,
 {
 	switch (verb) {
 	case BK_VERB_CANCEL:
-		job->cancel = true;
+		/* One that follows the origin leaves a copy, unless forced. */
+		if (job->state == BK_JOB_READY && !force) {
+			WRITE_ONCE(job->complete, false);
+			WRITE_ONCE(job->soft, true);
+			break;
+		}
+		WRITE_ONCE(job->cancel, true);
 		job->hurry |= force;
+		break;
+	case BK_VERB_COMPLETE:
+		WRITE_ONCE(job->complete, true);
 		break;
 	case BK_VERB_PAUSE:
 		WRITE_ONCE(job->user_paused, true);
@@ -784,6 +891,8 @@ static void bk_job_request(struct bk_job *job, enum bk_job_verb verb,
 	case BK_VERB_RESUME:
 		WRITE_ONCE(job->user_paused, false);
 		job->resumed = true;
+		if (!job->err)
+			job->cause[0] = '\0';
 		job->io_status = BK_IO_OK;
 		job->not_before = 0;
 		job->backoff_ms = 0;
@@ -819,7 +928,7 @@ static int bk_job_may_not(struct bk_job *job, enum bk_job_state state,
  * @error:	filled with a sentence if refused
  * @size:	of @error
  *
- * Context: process. Return: 0 or -EBUSY.
+ * Context: process; the filter's lock is held. Return: 0 or -EBUSY.
  */
 int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 		u64 speed, char *error, size_t size)
@@ -1066,7 +1175,7 @@ void bk_jobs_shutdown(struct bk_origin *origin)
 	mutex_lock(&origin->lock);
 	list_for_each_entry(job, &origin->jobs, list) {
 		spin_lock(&job->lock);
-		job->cancel = true;
+		WRITE_ONCE(job->cancel, true);
 		job->hurry = true;
 		job->dismiss = true;
 		spin_unlock(&job->lock);

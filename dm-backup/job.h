@@ -78,6 +78,13 @@ enum bk_io_status {
  *		nothing to start until a kick
  * @is_idle:	no background copy is in flight
  * @is_complete: nothing is left to copy
+ * @is_ready:	of one that follows the origin until it is told to end, else NULL:
+ *		has it caught up, durably? Asked while @synced is not set
+ * @finish:	of the same: leave a consistent copy, or if @pivot, take the
+ *		origin's place; as @settle, but if it fails the job is on standby
+ *		(bk_job_stand_by() has been called) and goes on when resumed
+ * @objection:	of the same: why it can't take the origin's place, or NULL; the
+ *		filter's lock is held
  * @resumed:	whatever failed may be tried again
  * @settle:	after the last copy: make all of it durable; as @prepare
  * @abort:	stop, now; nobody waits for the job any more
@@ -102,6 +109,9 @@ struct bk_job_type {
 	int (*copy)(struct bk_job *job);
 	bool (*is_idle)(struct bk_job *job);
 	bool (*is_complete)(struct bk_job *job);
+	bool (*is_ready)(struct bk_job *job);
+	int (*finish)(struct bk_job *job, bool pivot);
+	const char *(*objection)(struct bk_job *job);
 	void (*resumed)(struct bk_job *job);
 	int (*settle)(struct bk_job *job);
 	void (*abort)(struct bk_job *job);
@@ -159,6 +169,9 @@ struct bk_job_params {
  * @user_paused: pause is requested
  * @stopped_by:	an error policy has paused it: why, until that has been told
  * @resumed:	the driver is to be told of a resume
+ * @synced:	it has caught up, and there was no error since
+ * @complete:	it is to take the origin's place
+ * @soft:	it is to end, leaving a consistent copy
  * @cancel:	cancel is requested
  * @finalize:	the same
  * @dismiss:	the same
@@ -205,6 +218,9 @@ struct bk_job {
 	bool user_paused;
 	char stopped_by[72];
 	bool resumed;
+	bool synced;
+	bool complete;
+	bool soft;
 	bool cancel;
 	bool finalize;
 	bool dismiss;
@@ -241,12 +257,15 @@ void bk_job_kick(struct bk_job *job);
 void bk_job_kick_copy(struct bk_job *job);
 void bk_job_start_copy(struct bk_job *job);
 void bk_job_wake_in(struct bk_job *job, unsigned int ms);
+void bk_job_copy_in(struct bk_job *job, unsigned int ms);
 
 __printf(3, 4)
 int bk_job_say(struct bk_job *job, int err, const char *fmt, ...);
 enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 			    blk_status_t status, bool guest);
 void bk_job_broken(struct bk_job *job, int err);
+__printf(3, 4)
+int bk_job_stand_by(struct bk_job *job, int err, const char *fmt, ...);
 void bk_job_set_total(struct bk_job *job, u64 sectors);
 void bk_job_drop(struct bk_job *job, u64 sectors);
 void bk_job_charge(struct bk_job *job, unsigned int sectors);

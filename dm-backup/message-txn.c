@@ -56,6 +56,11 @@ static int bk_msg_take_action(struct bk_msg *m, struct bk_txn *txn,
 		return bk_refuse(m, -EINVAL,
 				 "action %u on %s: completion_mode=grouped is for starts of jobs only",
 				 a->nr, a->filter);
+	if (v->action->endless && (txn->options.completion ||
+				   txn->options.sequential))
+		return bk_refuse(m, -EINVAL,
+				 "action %u on %s: a mirror ends when it is told to: it can't be grouped or take turns",
+				 a->nr, a->filter);
 	if (bk_txn_set_action(txn, a->nr, v->action, a->filter, a->argc, argv))
 		return bk_refuse(m, -ENOMEM, "out of memory");
 	return 0;

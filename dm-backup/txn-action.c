@@ -10,6 +10,7 @@
 #include "group.h"
 #include "io.h"
 #include "job.h"
+#include "mirror.h"
 #include "options.h"
 #include "stage.h"
 
@@ -332,6 +333,16 @@ static int bk_action_fail(struct bk_act *a, char *error, size_t size)
 const struct bk_action_type bk_action_backup_start = {
 	.prepare	= bk_action_start,
 	.create		= bk_backup_create,
+	.begin		= bk_start_begin,
+	.install	= bk_start_install,
+	.end		= bk_start_end,
+	.undo		= bk_start_undo,
+};
+
+const struct bk_action_type bk_action_mirror_start = {
+	.prepare	= bk_action_start,
+	.endless	= true,
+	.create		= bk_mirror_create,
 	.begin		= bk_start_begin,
 	.install	= bk_start_install,
 	.end		= bk_start_end,

@@ -59,8 +59,10 @@ static int bk_txn_check_parts(struct bk_txn *txn)
 static struct bk_cfg *bk_txn_next_cfg(struct bk_txn_part *part)
 {
 	struct bk_txn *txn = part->txn;
+	/* A job may have bits of its own: a mirror. */
 	struct bk_cfg *next = bk_cfg_copy(&part->origin->gate, part->nr_jobs,
-					  part->nr_stages, GFP_NOIO);
+					  part->nr_stages + part->nr_jobs,
+					  GFP_NOIO);
 	unsigned int i;
 
 	if (!next)

@@ -90,6 +90,8 @@ struct bk_job;
  * struct bk_action_type - a kind of action
  * @prepare:	do all that can fail; @error is filled with a sentence if it does
  * @bitmap:	it changes a bitmap: the filter must not be read-only
+ * @endless:	of a start: the job goes on until it is told to end, and then can't be
+ *		taken back: no other job is to wait for it
  * @create:	of a start: make the job; the filter's lock is held. What it names
  *		of bitmaps it finds with bk_stage_for_job()
  * @begin:	under bk_cut_mutex: if it can still be done, nothing that happens
@@ -103,6 +105,7 @@ struct bk_job;
 struct bk_action_type {
 	int (*prepare)(struct bk_act *a, char *error, size_t size);
 	bool bitmap;
+	bool endless;
 	struct bk_job *(*create)(struct bk_txn_part *part, const char *id,
 				 unsigned int argc, char **argv, bool *freeze,
 				 char *error, size_t size);
@@ -277,6 +280,7 @@ int bk_txn_show(const char *token, char *buf, size_t len, char *error,
 
 /* txn-action.c */
 extern const struct bk_action_type bk_action_backup_start;
+extern const struct bk_action_type bk_action_mirror_start;
 extern const struct bk_action_type bk_action_bitmap_add;
 extern const struct bk_action_type bk_action_bitmap_remove;
 extern const struct bk_action_type bk_action_bitmap_clear;

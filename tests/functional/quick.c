@@ -6,6 +6,7 @@
  * quick timed DEVICE BYTE OFFSET LENGTH    the same, and how long it took, ms
  * quick holds DEVICE BYTE OFFSET LENGTH    does it hold that there?
  * quick fill DEVICE FILE                   writes all of a file to its beginning
+ * quick same DEVICE DEVICE                  do both hold the same, page cache aside?
  * quick flush DEVICE
  * quick exclusive DEVICE                   can it be opened so?
  * quick durable LOG MARK FILE              what dm-log-writes says was durable at the
@@ -201,6 +202,35 @@ static int fill(const char *device, const char *file)
 	return err;
 }
 
+#define COMPARE	(1 << 20)
+
+static int same(char **devices)
+{
+	int a = open(devices[0], O_RDONLY | O_DIRECT | O_CLOEXEC);
+	int b = open(devices[1], O_RDONLY | O_DIRECT | O_CLOEXEC);
+	char *x = NULL, *y = NULL;
+	int err = 1;
+	ssize_t n;
+
+	if (a < 0 || b < 0 || posix_memalign((void **)&x, 4096, COMPARE) ||
+	    posix_memalign((void **)&y, 4096, COMPARE)) {
+		failed(devices[0]);
+	} else {
+		do {
+			n = read(a, x, COMPARE);
+			err = n < 0 || read(b, y, COMPARE) != n ||
+			      memcmp(x, y, n);
+		} while (n && !err);
+	}
+	free(x);
+	free(y);
+	if (a >= 0)
+		close(a);
+	if (b >= 0)
+		close(b);
+	return err;
+}
+
 static int flush(const char *device)
 {
 	int fd = open(device, O_RDWR | O_CLOEXEC), err;
@@ -374,6 +404,8 @@ int quick(FILE *out, int argc, char **argv)
 		return timed(out, argv + 1);
 	if (argc == 3 && !strcmp(verb, "fill"))
 		return fill(argv[1], argv[2]);
+	if (argc == 3 && !strcmp(verb, "same"))
+		return same(argv + 1);
 	if (argc == 2 && !strcmp(verb, "flush"))
 		return flush(argv[1]);
 	if (argc == 2 && !strcmp(verb, "exclusive"))

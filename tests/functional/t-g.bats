@@ -54,7 +54,7 @@ verbs() { # STATE VERB...
 		verb=${v%%:*} why=${v#*:} args=
 		case $verb in
 		set_speed) args=1 ;;
-		change) args=cbw_timeout=1000 ;;
+		change) args=${CHANGE:-cbw_timeout=1000} ;;
 		esac
 		if [[ $v != *:* ]]; then
 			# shellcheck disable=SC2086 # a word or none
@@ -105,6 +105,33 @@ gone() { msg job dismiss j 2> /dev/null; no_jobs; }
 	wait_for 60 gone
 	echo "$pairs pairs"
 	[ "$pairs" = 54 ]
+}
+
+@test "G1 each verb in the states that only a mirror has" {
+	filter
+	pairs=0 CHANGE=on_target_error=stop
+	msg mirror start j target="$T" sync=full auto_dismiss=0
+	wait_state j ready
+	verbs ready set_speed change checkpoint: finalize: dismiss: resume:'is not paused' pause
+	wait_state j standby
+	verbs standby set_speed change checkpoint: finalize: dismiss: pause:'is paused already' cancel:'use force' \
+		complete complete:'is being completed' resume
+	finished j
+	msg job dismiss j
+	wait_for 60 gone
+	make_filter g /dev/ram2
+	FILTER=g
+	msg mirror start j target=/dev/ram3 sync=full auto_dismiss=0
+	wait_state j ready
+	verbs ready cancel
+	finished j
+	msg job dismiss j
+	wait_for 60 gone
+	msg mirror start j target=/dev/ram3 sync=full auto_dismiss=0
+	wait_state j ready
+	verbs ready complete
+	finished j
+	[ "$pairs" = 19 ]
 }
 
 @test "G2 auto_finalize and auto_dismiss" {

@@ -47,6 +47,7 @@ static struct {
 	const char *spoil;		/* a command: from then on its reads may fail */
 	const char *mend;		/* a command: at the end of a round */
 	bool naive;			/* copy without a backup: must fail */
+	bool mirror;			/* ends a mirror in each round */
 	const char *job_options[16];	/* tried in turn */
 	unsigned int nr_job_options;
 } opt = {
@@ -343,6 +344,33 @@ static bool backup(unsigned int round, const char *options, uint64_t *after,
 	return true;
 }
 
+/* A mirror, which is the device as of the moment at which it was told to end. */
+static bool mirror(const char *options, uint64_t *after, uint64_t *before)
+{
+	char line[2048], state[32];
+
+	if (run(line, sizeof(line),
+		"dmsetup message %s 0 mirror start torture target=%s sync=full auto_dismiss=0 %s 2>&1",
+		opt.filter, opt.dest, options))
+		return report(false, "start: %s", line);
+	do {
+		usleep(20000);
+		job_state(state, sizeof(state), line, sizeof(line));
+	} while (!strcmp(state, "created") || !strcmp(state, "running"));
+	*after = now_ns();
+	run(line, sizeof(line), "dmsetup message %s 0 job cancel torture 2>&1",
+	    opt.filter);
+	do {
+		usleep(20000);
+		job_state(state, sizeof(state), line, sizeof(line));
+	} while (strcmp(state, "concluded"));
+	*before = now_ns();
+	writers_stop();
+	if (!strstr(line, "outcome=completed"))
+		return report(false, "mirror completes: %s", line);
+	return true;
+}
+
 /* What people did before: copy the device while it is written. */
 static bool copy_naively(uint64_t sectors, uint64_t *after, uint64_t *before)
 {
@@ -469,6 +497,8 @@ static bool round_once(unsigned int round, uint64_t sectors)
 		ok = dest >= 0;
 	} else if (opt.naive) {
 		ok = copy_naively(sectors, &after, &before);
+	} else if (opt.mirror) {
+		ok = mirror(options, &after, &before);
 	} else {
 		ok = backup(round, options, &after, &before);
 	}
@@ -500,7 +530,7 @@ static void usage(void)
 {
 	fprintf(stderr,
 		"torture --filter NAME --dest DEVICE [--seconds N] [--threads N] [--seed N]\n"
-		"        [--zeroes N] [--discards N] (of 1000) [--pace US] [--naive]\n"
+		"        [--zeroes N] [--discards N] (of 1000) [--pace US] [--naive] [--mirror]\n"
 		"        [--bitmap NAME] (incremental backups by it)\n"
 		"        [--readers N] (of a view, instead of the destination)\n"
 		"        [--reads N] (sectors, in all rounds, however long that takes)\n"
@@ -527,6 +557,7 @@ static void parse(int argc, char **argv)
 		{ "spoil", required_argument, NULL, 'x' },
 		{ "mend", required_argument, NULL, 'm' },
 		{ "naive", no_argument, NULL, 'n' },
+		{ "mirror", no_argument, NULL, 'M' },
 		{ }
 	};
 	int c;
@@ -548,6 +579,7 @@ static void parse(int argc, char **argv)
 		case 'x': opt.spoil = optarg; break;
 		case 'm': opt.mend = optarg; break;
 		case 'n': opt.naive = true; break;
+		case 'M': opt.mirror = true; break;
 		case 'j':
 			if (opt.nr_job_options < 16)
 				opt.job_options[opt.nr_job_options++] = optarg;

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What keeps a destination the same as the origin: it copies whatever is dirty,
+ * for as long as something is.
+ *
+ * What it promises
+ *   A granule is dirty while the destination may differ from the origin in it.
+ *   Writes mark it when they have ended (bk_cfg_mark_ended()). A copy clears it
+ *   before it reads: a write that the read may have missed ends later, and marks
+ *   it again. If reading or writing fails it is dirty again.
+ *   Two copies in flight never touch the same granule, so what the destination
+ *   has is what was read last.
+ *   Converged means that nothing is dirty and nothing in flight. While writes go
+ *   on that is true for a moment only; with the gate closed (gate.h) it is true.
+ *
+ * Progress
+ *   One copy is a run of dirty granules, of max_chunk at most, or one granule.
+ *   It is read and written in pieces of max_chunk, so a granule may be larger
+ *   than what memory there is. BK_MIRROR_OPS copies, and buf_size bytes, are in
+ *   flight at most, and no more than the budget and the destination have room
+ *   for (buffer.h, dest.h): guests' copies of other jobs go first.
+ *   A run that can't be read is copied granule by granule from then on.
+ *
+ * Zeroes
+ *   Are written as zeroes (copy.h), never discarded. What the destination is
+ *   known to read as zeroes is not written at all if it is to be zero: with
+ *   target_is_zero that is everything at first, less whatever was written.
+ *
+ * The end
+ *   bk_mcopy_stop(): nothing is started, nobody is told of anything any more, and
+ *   copies in flight end when their I/O does; on a destination that hangs that
+ *   may be never: their buffers leave the budget.
+ *   References: the owner's, and one for each copy in flight. It holds the filter's
+ *   memory, a user of the destination, and through ops->release its owner.
+ *
+ * Locks and contexts
+ *   next   mutex: one looks for what is to be copied at a time.
+ *   lock   spinlock: the list of copies, figures. Process context only. Taken
+ *          inside nothing but next; pool.lock, dest->lock, io_lock inside it.
+ */
+
+#ifndef BK_MIRROR_COPY_H
+#define BK_MIRROR_COPY_H
+
+#include <linux/kref.h>
+#include <linux/mutex.h>
+#include <linux/wait.h>
+
+#include "bits.h"
+#include "copy.h"
+#include "pit.h"
+
+#define BK_MIRROR_OPS	16
+
+struct bk_mcopy;
+
+/**
+ * struct bk_mcopy_ops - what it asks of its owner
+ * @error:	a copy has failed: as in struct bk_pit_ops
+ * @ended:	a copy has ended; no sleep
+ * @release:	it goes away
+ */
+struct bk_mcopy_ops {
+	void (*error)(struct bk_mcopy *mc, bool write, sector_t sector,
+		      blk_status_t status);
+	void (*ended)(struct bk_mcopy *mc);
+	void (*release)(struct bk_mcopy *mc);
+};
+
+/**
+ * struct bk_mop - a copy
+ * @list:	on idle or busy
+ * @mc:		whose
+ * @first:	granules it has taken...
+ * @nr:		...and how many
+ * @sector:	of the piece under way
+ * @end:	of the last one
+ * @skip:	the destination reads as zeroes there
+ * @coming:	the destination does not know of the piece yet
+ * @writing:	which of the two is under way
+ * @given_up:	nobody waits for it any more
+ * @read:	the piece, and its buffer
+ * @write:	the same, to the destination
+ */
+struct bk_mop {
+	struct list_head list;
+	struct bk_mcopy *mc;
+	unsigned long first;
+	unsigned long nr;
+	sector_t sector;
+	sector_t end;
+	bool skip;
+	bool coming;
+	bool writing;
+	bool given_up;
+	struct bk_read read;
+	struct bk_write write;
+};
+
+/**
+ * struct bk_mcopy_params - how to copy
+ * @granularity: sectors, a power of two
+ * @max_chunk:	sectors of a piece
+ * @buf_size:	bytes in flight
+ * @zeroes:	what to do with zeroes
+ * @empty:	nothing is dirty at first
+ * @target_is_zero: the destination reads as zeroes
+ */
+struct bk_mcopy_params {
+	unsigned int granularity;
+	unsigned int max_chunk;
+	size_t buf_size;
+	enum bk_zeroes zeroes;
+	bool empty;
+	bool target_is_zero;
+};
+
+/**
+ * struct bk_mcopy - see above
+ * @ref:	references
+ * @origin:	the filter
+ * @dest:	the destination
+ * @bits:	what is dirty
+ * @zero:	what the destination reads as zeroes, or NULL
+ * @params:	as given; zeroes becomes OFF if the destination can't
+ * @ops:	the owner's
+ * @owner:	the owner
+ * @next:	see above
+ * @wait:	woken when a copy has ended
+ * @stopped:	see above
+ * @held:	none is to be started for now
+ * @lock:	protects what follows
+ * @idle:	copies that are not in use
+ * @busy:	those that are
+ * @flight:	bytes of these
+ * @nr_busy:	how many they are
+ * @coming:	bytes that the destination does not know of yet
+ * @done:	sectors copied
+ * @careful:	[first, end) of granules to be copied one by one
+ * @cursor:	where the next one is looked for; next
+ */
+struct bk_mcopy {
+	struct kref ref;
+	struct bk_origin *origin;
+	struct bk_dest *dest;
+	struct bk_bits *bits;
+	struct bk_bits *zero;
+	struct bk_mcopy_params params;
+	const struct bk_mcopy_ops *ops;
+	void *owner;
+	struct mutex next;	/* cursor, and starting */
+	wait_queue_head_t wait;
+	bool stopped;
+	bool held;
+
+	spinlock_t lock;	/* all that follows */
+	struct list_head idle;
+	struct list_head busy;
+	size_t flight;
+	unsigned int nr_busy;
+	u64 coming;
+	u64 done;
+	unsigned long careful[2];
+	unsigned long cursor;
+};
+
+struct bk_mcopy *bk_mcopy_create(struct bk_origin *origin, struct bk_dest *dest,
+				 const struct bk_mcopy_params *params,
+				 const struct bk_mcopy_ops *ops, void *owner,
+				 int *error);
+void bk_mcopy_put(struct bk_mcopy *mc);
+int bk_mcopy_next(struct bk_mcopy *mc);
+void bk_mcopy_hold(struct bk_mcopy *mc, bool hold);
+void bk_mcopy_stop(struct bk_mcopy *mc);
+bool bk_mcopy_is_idle(struct bk_mcopy *mc);
+bool bk_mcopy_is_converged(struct bk_mcopy *mc);
+u64 bk_mcopy_dirty(struct bk_mcopy *mc);
+u64 bk_mcopy_left(struct bk_mcopy *mc);
+int bk_mcopy_finish(struct bk_mcopy *mc, unsigned long end,
+		    bool (*go_on)(struct bk_mcopy *mc));
+
+#endif

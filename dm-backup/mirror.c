@@ -1,0 +1,816 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The mirror job. The contract is in mirror.h.
+ */
+
+#include "mirror.h"
+#include "cfg.h"
+#include "dest.h"
+#include "job-dest.h"
+#include "mirror-copy.h"
+#include "options.h"
+#include "pivot.h"
+#include "txn.h"
+
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#define BK_MIRROR_GRANULARITY	(SZ_64K >> SECTOR_SHIFT)
+#define BK_MIRROR_GRANULARITY_MAX (SZ_64M >> SECTOR_SHIFT)
+#define BK_MIRROR_PIECE_MIN	(SZ_4K >> SECTOR_SHIFT)
+#define BK_MIRROR_CHUNK		(SZ_1M >> SECTOR_SHIFT)
+#define BK_MIRROR_BUF		(SZ_16M >> SECTOR_SHIFT)
+
+/* How often it looks for what is dirty when nothing was; for room, if it must. */
+#define BK_MIRROR_IDLE_MS	100
+#define BK_MIRROR_ROOM_MS	10
+
+/* How long it waits before it closes the gate again, after that took too long. */
+#define BK_MIRROR_AGAIN_MS	5000
+
+/* What is left to copy is little if it takes so long, or is that much. */
+#define BK_MIRROR_LITTLE_MS	500
+#define BK_MIRROR_LITTLE	(SZ_4M >> SECTOR_SHIFT)
+
+/* How often a job that ends looks whether its destination has been closed. */
+#define BK_RELEASE_TICK_MS	100
+
+enum bk_mirror_sync {
+	BK_MIRROR_FULL,		/* everything */
+	BK_MIRROR_NONE,		/* what is written from the start on */
+};
+
+enum bk_mirror_copy_mode {
+	BK_MIRROR_BACKGROUND,	/* after the write has ended */
+};
+
+/* What the destination has been asked for last. */
+enum bk_mirror_ask {
+	BK_MASK_NONE,		/* nothing that has not been answered */
+	BK_MASK_READY,		/* a flush, to be ready */
+	BK_MASK_END,		/* a flush, to end */
+	BK_MASK_SHARE,		/* to let go of the claim on it */
+};
+
+/* How far a job that is to end has come. */
+enum bk_mirror_end {
+	BK_MEND_NONE,
+	BK_MEND_FROZEN,		/* the destination has what it is to have */
+	BK_MEND_FLUSHED,	/* and the origin is durable */
+	BK_MEND_PIVOTED,	/* the destination is the origin */
+};
+
+/**
+ * struct bk_mirror_params - what a mirror is told
+ * @job:	what every job is told
+ * @target:	MAJ:MIN or path
+ * @sync:	enum bk_mirror_sync
+ * @granularity: sectors; 0: the default, or what both devices need
+ * @buf_size:	sectors in flight
+ * @max_chunk:	sectors of one copy
+ * @copy_mode:	enum bk_mirror_copy_mode
+ * @unmap:	what is zero may be unmapped
+ * @target_is_zero: the destination reads as zeroes
+ * @allow_larger: the destination may be longer than the origin
+ */
+struct bk_mirror_params {
+	struct bk_job_params job;
+	const char *target;
+	u64 sync;
+	u64 granularity;
+	u64 buf_size;
+	u64 max_chunk;
+	u64 copy_mode;
+	u64 unmap;
+	u64 target_is_zero;
+	u64 allow_larger;
+};
+
+/**
+ * struct bk_mirror - a mirror
+ * @job:	the job
+ * @params:	as given; target is the mirror's own copy
+ * @granularity: in effect, sectors
+ * @dest:	where it goes; a user until @released
+ * @notify:	kicks the job for the destination, and for the origin's resume
+ * @deferred:	waits for the origin's resume
+ * @mc:		what copies, until @released
+ * @asked:	enum bk_mirror_ask; step_work only, as all that follows
+ * @errors:	of the job, when it was asked for BK_MASK_READY
+ * @end:	enum bk_mirror_end
+ * @shared:	the claim on the destination is not ours any more, but nobody's, or
+ *		the live table's
+ * @end_at:	jiffies before which the gate is not closed
+ * @attempts:	how often it was closed in vain
+ * @released:	all is let go of but the closing of @dest
+ * @release_by:	jiffies until which that is waited for
+ */
+struct bk_mirror {
+	struct bk_job job;
+	struct bk_mirror_params params;
+	unsigned int granularity;
+	struct bk_dest *dest;
+	struct work_struct notify;
+	struct bk_deferred deferred;
+	struct bk_mcopy *mc;
+	enum bk_mirror_ask asked;
+	unsigned int errors;
+	enum bk_mirror_end end;
+	bool shared;
+	unsigned long end_at;
+	unsigned int attempts;
+	bool released;
+	unsigned long release_by;
+};
+
+static const char *const bk_mirror_sync_names[] = {
+	[BK_MIRROR_FULL]	= "full",
+	[BK_MIRROR_NONE]	= "none",
+	NULL
+};
+
+static const char *const bk_mirror_copy_mode_names[] = {
+	[BK_MIRROR_BACKGROUND]	= "background",
+	NULL
+};
+
+#define BK_FIELD(f)	offsetof(struct bk_mirror_params, f)
+
+static const struct bk_option bk_mirror_options[] = {
+	{ "target", BK_OPT_STRING, BK_FIELD(target), .required = true },
+	{ "sync", BK_OPT_WORD, BK_FIELD(sync), .words = bk_mirror_sync_names,
+	  .required = true },
+	{ "granularity", BK_OPT_POWER2, BK_FIELD(granularity),
+	  .min = 1, .max = BK_MIRROR_GRANULARITY_MAX },
+	{ "buf_size", BK_OPT_NUMBER, BK_FIELD(buf_size),
+	  .min = BK_MIRROR_PIECE_MIN, .max = INT_MAX },
+	{ "max_chunk", BK_OPT_NUMBER, BK_FIELD(max_chunk),
+	  .min = BK_MIRROR_PIECE_MIN, .max = BK_MIRROR_GRANULARITY_MAX },
+	{ "copy_mode", BK_OPT_WORD, BK_FIELD(copy_mode),
+	  .words = bk_mirror_copy_mode_names },
+	{ "unmap", BK_OPT_BOOL, BK_FIELD(unmap) },
+	{ "target_is_zero", BK_OPT_BOOL, BK_FIELD(target_is_zero) },
+	{ "allow_larger", BK_OPT_BOOL, BK_FIELD(allow_larger) },
+	{ "speed", BK_OPT_NUMBER, BK_FIELD(job.speed), .max = S64_MAX },
+	{ "on_source_error", BK_OPT_WORD, BK_FIELD(job.on_error[0]),
+	  .words = bk_policy_names },
+	{ "on_target_error", BK_OPT_WORD, BK_FIELD(job.on_error[1]),
+	  .words = bk_policy_names },
+	{ "auto_finalize", BK_OPT_BOOL, BK_FIELD(job.auto_finalize) },
+	{ "auto_dismiss", BK_OPT_BOOL, BK_FIELD(job.auto_dismiss) },
+};
+
+static struct bk_mirror *bk_mirror_of(struct bk_job *job)
+{
+	return container_of(job, struct bk_mirror, job);
+}
+
+/*----------------------------------------------------------------*/
+/* What copying asks */
+
+static void bk_mirror_error(struct bk_mcopy *mc, bool write, sector_t sector,
+			    blk_status_t status)
+{
+	struct bk_mirror *m = mc->owner;
+
+	bk_job_error(&m->job, write, sector, status, false);
+}
+
+/* What is left is told anew each time: writers add to it. */
+static void bk_mirror_ended(struct bk_mcopy *mc)
+{
+	struct bk_mirror *m = mc->owner;
+	struct bk_job *job = &m->job;
+	u64 done = READ_ONCE(mc->done);
+
+	atomic64_set(&job->done, done);
+	bk_job_set_total(job, done + bk_mcopy_left(mc));
+	bk_job_kick_copy(job);
+	if (READ_ONCE(job->user_paused) || !READ_ONCE(job->synced) ||
+	    READ_ONCE(job->complete) || READ_ONCE(job->soft))
+		if (bk_mcopy_is_idle(mc))
+			bk_job_kick(job);
+}
+
+static void bk_mirror_mc_release(struct bk_mcopy *mc)
+{
+	struct bk_mirror *m = mc->owner;
+
+	bk_job_put(&m->job);
+}
+
+static const struct bk_mcopy_ops bk_mirror_mc_ops = {
+	.error		= bk_mirror_error,
+	.ended		= bk_mirror_ended,
+	.release	= bk_mirror_mc_release,
+};
+
+/*----------------------------------------------------------------*/
+/* Preparing */
+
+static int bk_mirror_check(struct bk_mirror *m)
+{
+	struct bk_origin *origin = m->job.origin;
+	struct block_device *d = m->dest->bdev.bdev;
+	const char *name = m->params.target;
+	struct bk_job *job = &m->job;
+	struct block_device *o;
+	unsigned int block;
+	int r;
+
+	mutex_lock(&bk_cut_mutex);
+	if (origin->dead) {
+		r = bk_job_say(job, -ENODEV, "the filter is going away");
+		goto out;
+	}
+	o = list_first_entry(&origin->instances, struct bk_instance,
+			     list)->dev->bdev;
+	r = bk_job_dest_check(job, name, o, d, m->params.allow_larger);
+	if (!r)
+		r = bk_job_dest_contains(job, name, d);
+	block = max(bdev_logical_block_size(o), bdev_logical_block_size(d)) >>
+		SECTOR_SHIFT;
+	if (!r && m->params.granularity && m->params.granularity < block)
+		r = bk_job_say(job, -EINVAL,
+			       "granularity %llu is less than a block of %u sectors",
+			       m->params.granularity, block);
+	m->granularity = m->params.granularity ?:
+			 max_t(unsigned int, BK_MIRROR_GRANULARITY, block);
+out:
+	mutex_unlock(&bk_cut_mutex);
+	return r;
+}
+
+static int bk_mirror_make_mc(struct bk_mirror *m)
+{
+	size_t buf = (size_t)m->params.buf_size << SECTOR_SHIFT;
+	struct bk_mcopy_params params = {
+		.granularity	= m->granularity,
+		.buf_size	= buf,
+		.zeroes		= m->params.unmap ? BK_ZEROES_UNMAP :
+						    BK_ZEROES_ON,
+		.empty		= m->params.sync != BK_MIRROR_FULL,
+		.target_is_zero	= m->params.target_is_zero,
+	};
+	int err;
+
+	/* A piece has to fit into what there is of the budget for it. */
+	params.max_chunk = min3(m->params.max_chunk, m->params.buf_size,
+				(u64)READ_ONCE(m->job.origin->pool.limit) / 4 >>
+				SECTOR_SHIFT) & ~(BK_MIRROR_PIECE_MIN - 1);
+	m->mc = bk_mcopy_create(m->job.origin, m->dest, &params,
+				&bk_mirror_mc_ops, m, &err);
+	if (m->mc) {
+		bk_job_get(&m->job);	/* dropped by bk_mirror_mc_release() */
+		return 0;
+	}
+	if (err == -EFBIG)
+		return bk_job_say(&m->job, err,
+				  "granules of %u sectors are too many",
+				  m->granularity);
+	return bk_job_say(&m->job, err, "out of memory");
+}
+
+static int bk_mirror_prepare(struct bk_job *job)
+{
+	struct bk_mirror *m = bk_mirror_of(job);
+	int r;
+
+	if (!m->dest)
+		m->dest = bk_dest_open(m->params.target, job->origin->wait_wq,
+				       &m->notify);
+	if (!m->dest)
+		return bk_job_say(job, -ENOMEM, "out of memory");
+	if (bk_dest_busy(m->dest))
+		return -EINPROGRESS;
+	if (m->dest->error)
+		return bk_job_dest_failed(job, m->params.target,
+					  m->dest->error);
+	r = bk_mirror_check(m);
+	if (r)
+		return r;
+	/* With all I/O going there, one that hangs would hang it all. */
+	if (bk_dest_probe(m->dest))
+		return bk_job_say(job, -ENOMEM, "out of memory");
+	return bk_mirror_make_mc(m);
+}
+
+static void bk_mirror_install(struct bk_job *job, struct bk_cfg *cfg)
+{
+	bk_cfg_add_end(cfg, bk_mirror_of(job)->mc->bits);
+}
+
+static void bk_mirror_started(struct bk_job *job)
+{
+	bk_job_set_total(job, bk_mcopy_left(bk_mirror_of(job)->mc));
+}
+
+/*----------------------------------------------------------------*/
+/* Running */
+
+static int bk_mirror_copy(struct bk_job *job)
+{
+	struct bk_mirror *m = bk_mirror_of(job);
+	int n = bk_mcopy_next(m->mc);
+
+	if (n > 0 || n == -EBUSY)
+		return n;
+	if (n == -EAGAIN) {
+		bk_job_copy_in(job, BK_MIRROR_ROOM_MS);
+		return n;
+	}
+	/* Writers that mark tell nobody. */
+	bk_job_copy_in(job, BK_MIRROR_IDLE_MS);
+	if (!READ_ONCE(job->synced) && bk_mcopy_is_idle(m->mc))
+		bk_job_kick(job);
+	return 0;
+}
+
+static bool bk_mirror_is_idle(struct bk_job *job)
+{
+	return bk_mcopy_is_idle(bk_mirror_of(job)->mc);
+}
+
+static bool bk_mirror_never(struct bk_job *job)
+{
+	return false;
+}
+
+static void bk_mirror_resumed(struct bk_job *job)
+{
+	bk_mirror_of(job)->end_at = jiffies;
+}
+
+/*
+ * Ask the destination for something. -EINPROGRESS: the job is kicked when it is
+ * done, and is to ask again. One thing at a time: if something else was asked for
+ * before, that is waited for.
+ */
+static int bk_mirror_ask(struct bk_mirror *m, enum bk_mirror_ask what)
+{
+	enum bk_mirror_ask was = m->asked;
+
+	if (was != BK_MASK_NONE) {
+		if (bk_dest_busy(m->dest))
+			return -EINPROGRESS;
+		m->asked = BK_MASK_NONE;
+		if (was == BK_MASK_SHARE && !m->dest->error)
+			m->shared = true;
+		if (was == what)
+			return m->dest->error;
+	}
+	m->asked = what;
+	if (what == BK_MASK_SHARE)
+		bk_dest_share(m->dest);
+	else
+		bk_dest_flush(m->dest);
+	return -EINPROGRESS;
+}
+
+static bool bk_mirror_is_ready(struct bk_job *job)
+{
+	struct bk_mirror *m = bk_mirror_of(job);
+	int r;
+
+	if (m->asked != BK_MASK_READY) {
+		/* Counted first: an error after that means that something is dirty. */
+		m->errors = READ_ONCE(job->errors);
+		if (!bk_mcopy_is_converged(m->mc))
+			return false;
+	}
+	r = bk_mirror_ask(m, BK_MASK_READY);
+	if (r && r != -EINPROGRESS &&
+	    bk_job_error(job, true, 0, errno_to_blk_status(r), false) ==
+	    BK_ACTION_IGNORE)
+		bk_job_wake_in(job, BK_MIRROR_AGAIN_MS);
+	return !r && m->errors == READ_ONCE(job->errors);
+}
+
+/*----------------------------------------------------------------*/
+/* Finishing */
+
+/* Is what is left so little that writes may wait for it? */
+static bool bk_mirror_is_near(struct bk_mirror *m)
+{
+	u64 left = bk_mcopy_left(m->mc);
+	u64 little = READ_ONCE(m->dest->speed) * BK_MIRROR_LITTLE_MS /
+		     MSEC_PER_SEC >> SECTOR_SHIFT;
+
+	return left <= max_t(u64, little, BK_MIRROR_LITTLE);
+}
+
+/* Is it still to be done? Asked while the gate is closed. */
+static bool bk_mirror_go_on(struct bk_mcopy *mc)
+{
+	struct bk_mirror *m = mc->owner;
+
+	return READ_ONCE(m->job.synced) && !READ_ONCE(m->job.err) &&
+	       !READ_ONCE(m->job.cancel);
+}
+
+/*
+ * With the gate closed, which has until @end to be opened again: make the
+ * destination the same as the origin, for good.
+ */
+static int bk_mirror_freeze_closed(struct bk_mirror *m, unsigned long end)
+{
+	int r = bk_mcopy_finish(m->mc, end, bk_mirror_go_on);
+
+	if (!r)
+		bk_mcopy_hold(m->mc, true);
+	return r;
+}
+
+/*
+ * The same, and let it take the origin's place. What writes were told to be
+ * durable is so there before the first of them can end there, and it answers:
+ * nothing else may have been sent to it for a while.
+ */
+static int bk_mirror_pivot_closed(struct bk_mirror *m, unsigned long end)
+{
+	int r = bk_mcopy_finish(m->mc, end, bk_mirror_go_on);
+
+	if (r)
+		return r;
+	m->asked = BK_MASK_END;
+	bk_dest_flush(m->dest);
+	if (!bk_dest_wait(m->dest, max_t(long, end - jiffies, 1)))
+		return -ETIMEDOUT;
+	m->asked = BK_MASK_NONE;
+	r = m->dest->error;
+	if (r)
+		return r;
+	/* Else it would go on copying, from the destination to itself. */
+	bk_mcopy_hold(m->mc, true);
+	bk_pivot_exchange(m->job.origin);
+	return 0;
+}
+
+/* May the gate be closed for this? -EAGAIN: not now. Under all locks. */
+static int bk_mirror_may_close(struct bk_mirror *m, bool pivot)
+{
+	struct bk_origin *origin = m->job.origin;
+	const char *why;
+
+	if (!origin->live || bk_gate_is_draining(&origin->gate) ||
+	    !bk_mirror_go_on(m->mc))
+		return -EAGAIN;
+	if (!pivot)
+		return 0;
+	/* A table that was loaded meanwhile has to claim it, too. */
+	if (!bk_pivot_is_claimed(origin, m->dest->bdev.bdev))
+		return -EAGAIN;
+	why = bk_pivot_obstacle(origin, &m->job);
+	return why ? bk_job_stand_by(&m->job, -EBUSY, "%s", why) : 0;
+}
+
+/*
+ * Close the gate, do what is to be done, and open it. -EAGAIN: it can't be closed
+ * now. -EBUSY: the job is on standby.
+ */
+static int bk_mirror_close(struct bk_mirror *m, bool pivot)
+{
+	struct bk_origin *origin = m->job.origin;
+	struct bk_gate *gate = &origin->gate;
+	unsigned long end;
+	int r;
+
+	/*
+	 * All locks that are needed before the gate is closed. While live_lock is
+	 * held the table stays, and does not stop.
+	 */
+	mutex_lock(&bk_cut_mutex);
+	mutex_lock(&origin->live_lock);
+	mutex_lock(&origin->lock);
+	mutex_lock(&gate->cfg_lock);
+	r = bk_mirror_may_close(m, pivot);
+	if (r)
+		goto out;
+	end = jiffies + msecs_to_jiffies(BK_MIRROR_CLOSED_MS);
+	r = -ETIMEDOUT;
+	if (bk_gate_close(gate, end - jiffies)) {
+		r = pivot ? bk_mirror_pivot_closed(m, end) :
+			    bk_mirror_freeze_closed(m, end);
+		bk_gate_reopen(gate);
+	}
+out:
+	mutex_unlock(&gate->cfg_lock);
+	mutex_unlock(&origin->lock);
+	mutex_unlock(&origin->live_lock);
+	mutex_unlock(&bk_cut_mutex);
+	return r;
+}
+
+/* A try that failed, for now: later again. */
+static int bk_mirror_later(struct bk_mirror *m, unsigned int ms)
+{
+	m->end_at = jiffies + msecs_to_jiffies(ms);
+	bk_job_wake_in(&m->job, ms);
+	return -EINPROGRESS;
+}
+
+/* What ends goes on as before; the user has to say more. */
+static int bk_mirror_stand_by(struct bk_mirror *m, int err, const char *what)
+{
+	WRITE_ONCE(m->end, BK_MEND_NONE);
+	bk_mcopy_hold(m->mc, false);
+	return bk_job_stand_by(&m->job, err, "%s %.64s failed", what,
+			       m->params.target);
+}
+
+/* Hand the claim on the destination over to the live table. */
+static int bk_mirror_hand_over(struct bk_mirror *m)
+{
+	int r;
+
+	if (!m->shared) {
+		r = bk_mirror_ask(m, BK_MASK_SHARE);
+		if (r == -EINPROGRESS)
+			return r;
+		if (r)
+			return bk_mirror_stand_by(m, r, "opening destination");
+	}
+	r = bk_pivot_claim(m->job.origin, m->dest->bdev.bdev);
+	if (r == -EAGAIN)
+		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
+	/* Whoever has it now may have written to it. */
+	if (r)
+		bk_job_say(&m->job, r, "destination %.64s was claimed by others",
+			   m->params.target);
+	return r;
+}
+
+/* From ready to a destination that will not change, if all goes well. */
+static int bk_mirror_reach(struct bk_mirror *m, bool pivot)
+{
+	int r;
+
+	if (time_before(jiffies, m->end_at))
+		return -EINPROGRESS;
+	if (m->asked != BK_MASK_END && !bk_mirror_is_near(m))
+		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
+	if (pivot) {
+		r = bk_mirror_hand_over(m);
+		if (r)
+			return r;
+	}
+	r = bk_mirror_ask(m, BK_MASK_END);
+	if (r == -EINPROGRESS)
+		return r;
+	if (r)
+		return bk_mirror_stand_by(m, r, "flushing destination");
+	r = bk_mirror_close(m, pivot);
+	switch (r) {
+	case 0:
+		WRITE_ONCE(m->end, pivot ? BK_MEND_PIVOTED : BK_MEND_FROZEN);
+		return 0;
+	case -EBUSY:
+		return r;
+	case -EAGAIN:
+	case -ECANCELED:
+		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
+	case -ETIMEDOUT:
+		WRITE_ONCE(m->attempts, m->attempts + 1);
+		return bk_mirror_later(m, BK_MIRROR_AGAIN_MS);
+	default:
+		return bk_mirror_stand_by(m, r, "flushing destination");
+	}
+}
+
+static int bk_mirror_flush_origin(struct bk_mirror *m)
+{
+	struct bk_origin *origin = m->job.origin;
+	struct block_device *bdev;
+	int r;
+
+	bdev = bk_origin_io_begin(origin, &m->deferred);
+	if (IS_ERR(bdev))
+		return PTR_ERR(bdev);
+	if (!bdev)
+		return -EINPROGRESS;
+	r = blkdev_issue_flush(bdev);
+	bk_origin_io_end(origin);
+	return r;
+}
+
+/* The destination has what it is to have: make it durable. */
+static int bk_mirror_leave(struct bk_mirror *m)
+{
+	int r;
+
+	if (m->end == BK_MEND_FROZEN) {
+		r = bk_mirror_flush_origin(m);
+		if (r == -EINPROGRESS)
+			return r;
+		if (r)
+			return bk_mirror_stand_by(m, r, "flushing the origin of");
+		WRITE_ONCE(m->end, BK_MEND_FLUSHED);
+	}
+	r = bk_mirror_ask(m, BK_MASK_END);
+	if (r && r != -EINPROGRESS)
+		return bk_mirror_stand_by(m, r, "flushing destination");
+	return r;
+}
+
+static int bk_mirror_finish(struct bk_job *job, bool pivot)
+{
+	struct bk_mirror *m = bk_mirror_of(job);
+	int r;
+
+	if (m->end == BK_MEND_NONE) {
+		r = bk_mirror_reach(m, pivot);
+		if (r)
+			return r;
+	}
+	if (m->end != BK_MEND_PIVOTED)
+		return bk_mirror_leave(m);
+	/* It can't be taken back any more. */
+	spin_lock(&job->lock);
+	job->finalize = true;
+	spin_unlock(&job->lock);
+	return 0;
+}
+
+static const char *bk_mirror_objection(struct bk_job *job)
+{
+	return bk_pivot_objection(job->origin, job);
+}
+
+/*----------------------------------------------------------------*/
+/* Ending */
+
+static int bk_mirror_settle(struct bk_job *job)
+{
+	return 0;	/* all of that was done to finish */
+}
+
+static void bk_mirror_abort(struct bk_job *job)
+{
+	struct bk_mirror *m = bk_mirror_of(job);
+
+	if (m->mc && !m->released)
+		bk_mcopy_stop(m->mc);
+}
+
+static void bk_mirror_let_go(struct bk_mirror *m)
+{
+	struct bk_origin *origin = m->job.origin;
+
+	m->released = true;
+	m->release_by = jiffies + msecs_to_jiffies(BK_RELEASE_MS);
+	bk_origin_io_cancel(origin, &m->deferred);
+	if (m->mc) {
+		bk_mcopy_stop(m->mc);
+		bk_cfg_remove_end(origin, m->mc->bits);
+		bk_mcopy_put(m->mc);
+		m->mc = NULL;
+	}
+	if (m->shared && m->end != BK_MEND_PIVOTED)
+		bk_pivot_unclaim(origin);
+	if (m->dest)
+		bk_dest_put(m->dest);
+}
+
+static int bk_mirror_release(struct bk_job *job, bool hurry)
+{
+	struct bk_mirror *m = bk_mirror_of(job);
+
+	if (!m->released)
+		bk_mirror_let_go(m);
+	if (m->dest) {
+		if (!bk_dest_closed(m->dest) && !hurry &&
+		    time_before(jiffies, m->release_by)) {
+			bk_job_wake_in(job, BK_RELEASE_TICK_MS);
+			return -EINPROGRESS;
+		}
+		bk_dest_forget(m->dest);
+		m->dest = NULL;
+	}
+	/* Nobody queues it any more. */
+	cancel_work_sync(&m->notify);
+	return 0;
+}
+
+static size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size)
+{
+	struct bk_mirror *m = bk_mirror_of(job);
+
+	return scnprintf(buf, size,
+			 " target=%s sync=%s granularity=%u buf_size=%llu max_chunk=%llu copy_mode=%s unmap=%llu target_is_zero=%llu synced=%d attempts=%u pivoted=%d",
+			 m->params.target, bk_mirror_sync_names[m->params.sync],
+			 m->granularity, m->params.buf_size,
+			 m->params.max_chunk,
+			 bk_mirror_copy_mode_names[m->params.copy_mode],
+			 m->params.unmap, m->params.target_is_zero,
+			 READ_ONCE(job->synced), READ_ONCE(m->attempts),
+			 READ_ONCE(m->end) == BK_MEND_PIVOTED);
+}
+
+static const struct bk_option bk_mirror_changes[] = {
+	{ "on_source_error", BK_OPT_WORD, 0, .words = bk_policy_names },
+	{ "on_target_error", BK_OPT_WORD, sizeof(u64),
+	  .words = bk_policy_names },
+};
+
+static int bk_mirror_change(struct bk_job *job, unsigned int argc, char **argv,
+			    char *error, size_t size)
+{
+	u64 on_error[2], given;
+	int r;
+
+	memcpy(on_error, job->params.on_error, sizeof(on_error));
+	r = bk_options_parse(bk_mirror_changes, ARRAY_SIZE(bk_mirror_changes),
+			     on_error, argc, argv, &given, error, size);
+	if (r)
+		return r;
+	spin_lock(&job->lock);
+	memcpy(job->params.on_error, on_error, sizeof(on_error));
+	spin_unlock(&job->lock);
+	return 0;
+}
+
+static void bk_mirror_free(struct bk_job *job)
+{
+	struct bk_mirror *m = bk_mirror_of(job);
+
+	kfree(m->params.target);
+	kfree(m);
+}
+
+static const struct bk_job_type bk_mirror_type = {
+	.name		= "mirror",
+	.prepare	= bk_mirror_prepare,
+	.install	= bk_mirror_install,
+	.started	= bk_mirror_started,
+	.copy		= bk_mirror_copy,
+	.is_idle	= bk_mirror_is_idle,
+	.is_complete	= bk_mirror_never,
+	.is_ready	= bk_mirror_is_ready,
+	.finish		= bk_mirror_finish,
+	.objection	= bk_mirror_objection,
+	.resumed	= bk_mirror_resumed,
+	.settle		= bk_mirror_settle,
+	.abort		= bk_mirror_abort,
+	.release	= bk_mirror_release,
+	.show		= bk_mirror_show,
+	.change		= bk_mirror_change,
+	.free		= bk_mirror_free,
+};
+
+/*----------------------------------------------------------------*/
+
+static void bk_mirror_notify(struct work_struct *work)
+{
+	bk_job_kick(&container_of(work, struct bk_mirror, notify)->job);
+}
+
+/**
+ * bk_mirror_create - make a mirror job from a message's options
+ * @part:	the filter; its lock is held
+ * @id:		the job's id, checked
+ * @argc:	number of options
+ * @argv:	key=value
+ * @freeze:	set to false: the cut is no point in time that anybody wants
+ * @error:	filled with a sentence on failure
+ * @size:	of @error
+ *
+ * Context: process, may sleep, not for I/O.
+ * Return: the job, with a reference, or an error pointer.
+ */
+struct bk_job *bk_mirror_create(struct bk_txn_part *part, const char *id,
+				unsigned int argc, char **argv, bool *freeze,
+				char *error, size_t size)
+{
+	struct bk_mirror_params params = {
+		.job		= bk_job_defaults,
+		.buf_size	= BK_MIRROR_BUF,
+		.max_chunk	= BK_MIRROR_CHUNK,
+		.unmap		= 1,
+	};
+	struct bk_origin *origin = part->origin;
+	struct bk_mirror *m;
+	u64 given;
+	int r;
+
+	r = bk_options_parse(bk_mirror_options, ARRAY_SIZE(bk_mirror_options),
+			     &params, argc, argv, &given, error, size);
+	if (r)
+		return ERR_PTR(r);
+	m = kzalloc(sizeof(*m), GFP_NOIO);
+	params.target = kstrdup(params.target, GFP_NOIO);
+	if (!m || !params.target) {
+		kfree(m);
+		kfree(params.target);
+		strscpy(error, "out of memory", size);
+		return ERR_PTR(-ENOMEM);
+	}
+	bk_job_init(&m->job, origin, &bk_mirror_type, id, &params.job);
+	m->params = params;
+	m->end_at = jiffies;
+	INIT_WORK(&m->notify, bk_mirror_notify);
+	INIT_LIST_HEAD(&m->deferred.list);
+	m->deferred.work = &m->notify;
+	m->deferred.wq = origin->wait_wq;
+	*freeze = false;
+	return &m->job;
+}

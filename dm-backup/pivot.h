@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A pivot: another device takes the origin's place, under the table that is live.
+ *
+ * What it promises
+ *   The live table owns the new origin as it owned the old one: opened and
+ *   claimed in dm's name by dm_get_device(), shown by STATUSTYPE_TABLE and
+ *   iterate_devices. So a table over the new origin can be loaded at once, which
+ *   is what is expected to follow. Until then the table keeps the old origin open,
+ *   as reads may be in flight there, and one over that is refused.
+ *   A write is sent to the device that in->dev named while it was counted, so
+ *   none goes to the old origin once the gate has been opened again. A read that
+ *   is under way may go to either: it began before any write could end on the new.
+ *
+ * Steps, which are its user's (mirror.c)
+ *   1. the device is open, nobody else has claimed it;
+ *   2. bk_pivot_claim();
+ *   3. under bk_cut_mutex, live_lock and origin->lock: bk_pivot_obstacle();
+ *   4. with the gate closed, and the device the same as the origin, durably:
+ *      bk_pivot_exchange();
+ *   or bk_pivot_unclaim().
+ *
+ * Locks
+ *   live_lock: in->next, in->left, and in->dev for who writes it. The live table
+ *   neither stops nor goes while it is held.
+ */
+
+#ifndef BK_PIVOT_H
+#define BK_PIVOT_H
+
+#include "job.h"
+#include "origin.h"
+
+int bk_pivot_claim(struct bk_origin *origin, struct block_device *bdev);
+void bk_pivot_unclaim(struct bk_origin *origin);
+bool bk_pivot_is_claimed(struct bk_origin *origin, struct block_device *bdev);
+const char *bk_pivot_objection(struct bk_origin *origin, struct bk_job *job);
+const char *bk_pivot_obstacle(struct bk_origin *origin, struct bk_job *job);
+void bk_pivot_exchange(struct bk_origin *origin);
+
+#endif

@@ -1,0 +1,506 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-only
+# T-K: mirrors.
+load lib
+
+# mirror ID [OPTION...]: of all of F to $TARGET, or T
+mirror() {
+	local id=$1
+	shift
+	msg mirror start "$id" target="${TARGET:-$T}" sync=full auto_dismiss=0 "$@" || return
+	wait_for 60 is_started "$id"
+}
+is_started() { ! state_is "$1" created; }
+synced() { [[ $(job synced "$1") == 1 ]]; }
+same_as() { quick same "$1" "$2"; }
+no_jobs() { [[ -z $(msg job list) ]]; }
+at_rest() { state_is "$1" paused || state_is "$1" standby; }
+
+# A filter that can't do REQ_NOWAIT, as few destinations of dm's can; its origin
+# is /dev/mapper/s. flaky NAME [DEV]: a device that is well, until ill NAME [DEV].
+plain_filter() {
+	slow s "$S" 0 0
+	make_filter f /dev/mapper/s
+}
+flaky() { dmsetup create "$1" --table "0 $SECTORS flakey ${2:-$T} 0 1000 0"; }
+ill() {
+	dmsetup load "$1" --table "0 $SECTORS flakey ${2:-$T} 0 0 1000 1 error_writes"
+	dmsetup resume --noflush "$1"
+}
+well() {
+	dmsetup load "$1" --table "0 $SECTORS flakey ${2:-$T} 0 1000 0"
+	dmsetup resume --noflush "$1"
+}
+# cached: $nullb is one that flushes reach
+cached() {
+	modprobe null_blk nr_devices=0
+	nullb size="$SIZE_MB" memory_backed=1 cache_size=4 blocksize=512 discard=1
+}
+# onto DEV: the table over the new origin, as a pivot wants it
+onto() {
+	dmsetup load f --table "0 $SECTORS backup $1"
+	dmsetup resume f
+}
+origin_is() { [[ $(dmsetup table f) == "0 $SECTORS backup $(devno "$1")" ]]; }
+dismiss() {
+	msg job dismiss "$1"
+	wait_for 10 no_jobs
+}
+
+@test "K1 a mirror gets ready, follows, and leaves a copy when it is cancelled" {
+	filter
+	mirror m
+	wait_state m ready
+	synced m
+	same_as "$S" "$T"
+	w 0x5e 5M 256K
+	w 0x5f 512 512
+	wait_for 10 same_as "$S" "$T"
+	msg job cancel m
+	finished m
+	snap ref
+	w 0x60 5M 256K
+	same ref "$T"
+	dismiss m
+	mkfs.ext4 -q "$T" # it is free
+}
+
+@test "K2 with writers all the time: what is left is what they wrote" {
+	filter
+	writers
+	mirror m
+	wait_state m ready 120
+	writers_end
+	wait_for 30 same_as "$S" "$T"
+	msg job cancel m
+	finished m
+	same_as "$S" "$T"
+}
+
+@test "K3 cancelled before it is ready, or by force" {
+	filter
+	mirror m speed=1
+	msg job cancel m
+	finished m 30 cancelled
+	dismiss m
+	mirror m
+	wait_state m ready
+	msg job cancel m force
+	finished m 30 cancelled
+}
+
+@test "K4 complete is refused before it is ready" {
+	filter
+	mirror m speed=1
+	refused "job 'm' is running: complete is not possible" msg job complete m
+	msg job cancel m force
+	finished m 30 cancelled
+}
+
+@test "K5 small pieces, large granules, a length that is no multiple of them; pause" {
+	local o
+	for o in "buf_size=8" "granularity=1 max_chunk=8" "granularity=16" \
+		"granularity=131072 max_chunk=64" "granularity=2048 buf_size=64"; do
+		dd if=/tmp/fill-t of="$T" bs=1M oflag=direct status=none
+		dmsetup create s --table "0 2050 linear $S 0"
+		dmsetup create t --table "0 2050 linear $T 0"
+		make_filter f /dev/mapper/s
+		# shellcheck disable=SC2086
+		to /dev/mapper/t mirror m $o
+		msg job pause m
+		wait_for 60 at_rest m
+		w 0x42 $((2050 * 512 - 1024)) 1K
+		msg job resume m
+		go m
+		wait_state m ready
+		msg job cancel m
+		finished m
+		same_as /dev/mapper/s /dev/mapper/t
+		dmsetup remove f
+		dmsetup remove s
+		dmsetup remove t
+	done
+}
+
+@test "K6 errors of the destination: report, stop, enospc; it goes on when healed" {
+	plain_filter
+	broken t "$T" 8M 64K
+	TARGET=/dev/mapper/t
+	mirror m on_target_error=report
+	finished m 60 error
+	[[ $(job first_error m) == write:16384:-5 ]]
+	dismiss m
+
+	mirror m on_target_error=enospc
+	finished m 60 error
+	dismiss m
+
+	mirror m on_target_error=stop
+	wait_state m paused
+	[[ $(job io_status m) == failed ]]
+	healed t "$T"
+	msg job resume m
+	wait_state m ready
+	same_as "$S" "$T"
+	msg job cancel m
+	finished m
+}
+
+@test "K6 ready is withdrawn after an error, and regained" {
+	plain_filter
+	flaky t
+	to /dev/mapper/t mirror m on_target_error=ignore
+	wait_state m ready
+	ill t
+	w 0x77 3M 64K
+	wait_for 30 withdrawn m
+	[[ $(state m) == ready ]]
+	refused "not in sync" msg job complete m
+	well t
+	wait_for 60 synced m
+	wait_for 10 same_as "$S" "$T"
+	[[ $(job events m) == 2 ]]
+	msg job cancel m
+	finished m
+}
+withdrawn() { [[ $(job synced "$1") == 0 ]]; }
+
+@test "K6 errors of the origin: one bad granule costs that granule" {
+	broken s "$S" 1M 4K
+	make_filter f /dev/mapper/s
+	mirror m on_source_error=ignore
+	wait_for 60 all_but_one m
+	[[ $(job first_error m) == read:2048:-5 ]]
+	healed s "$S"
+	wait_state m ready
+	same_as "$S" "$T"
+	msg job cancel m
+	finished m
+}
+all_but_one() { (($(job total "$1") - $(job done "$1") == 128 && $(job errors "$1") > 0)); }
+
+@test "K10 a destination that is known to be zero is not written zeroes" {
+	dd if=/dev/zero of="$S" bs=1M count="$SIZE_MB" oflag=direct status=none
+	w 0x11 1M 64K "$S"
+	truncate -s "${SIZE_MB}M" /tmp/sparse
+	loop=$(losetup -f --show /tmp/sparse)
+	filter
+	# brd can't write zeroes, nor discard: nor can the filter
+	to "$loop" mirror m target_is_zero=1 unmap=0
+	wait_state m ready
+	w 0x12 4M 64K
+	w 0x00 4M 64K
+	wait_for 10 same_as "$S" "$loop"
+	msg job cancel m
+	finished m
+	same_as "$S" "$loop"
+	sync
+	[ "$(du -k /tmp/sparse | cut -f1)" -lt 512 ]
+	losetup -d "$loop"
+	rm /tmp/sparse
+}
+
+@test "K13 the flush at the end fails: standby, then resumed, or ended by force" {
+	plain_filter
+	cached
+	flaky t "$nullb"
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	ill t "$nullb"
+	msg job cancel m
+	wait_state m standby
+	[[ $(job cause m) == "flushing destination /dev/mapper/t failed" ]]
+	[[ $(job io_status m) == failed ]]
+	well t "$nullb"
+	w 0x31 2M 4K
+	msg job resume m
+	finished m
+	same_as "$S" "$nullb"
+	dismiss m
+
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	ill t "$nullb"
+	msg job complete m
+	wait_state m standby
+	refused "is being completed" msg job complete m
+	msg job cancel m force
+	finished m 30 cancelled
+	[[ $(dmsetup table f) == "0 $SECTORS backup $(devno /dev/mapper/s)" ]]
+	w 0x32 2M 4K
+	is 0x32 2M 4K "$S"
+}
+
+@test "K14 a destination that hangs holds up neither the cancelling nor the removal" {
+	dmsetup create t --table "0 $SECTORS linear $T 0"
+	filter
+	to /dev/mapper/t mirror m speed=1048576
+	hang t
+	sleep 0.3
+	msg job cancel m force
+	finished m 10 cancelled
+	dismiss m
+	unhang t
+	wait_for 20 no_orphans
+
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	hang t
+	w 0x41 1M 64K # nobody waits for it
+	dmsetup remove f
+	unhang t
+	wait_for 20 no_orphans
+}
+
+@test "K14 the end gives up while the destination hangs, and lets writes go" {
+	dmsetup create t --table "0 $SECTORS linear $T 0"
+	filter
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	writers
+	hang t
+	msg job cancel m
+	sleep 1
+	before=$(writes_ended)
+	wait_for 30 more_writes "$before"
+	unhang t
+	writers_end
+	finished m 120
+}
+
+@test "K a mirror outlives reloads and suspends, and ends with another length" {
+	filter
+	mirror m speed=4194304
+	dmsetup suspend f
+	dmsetup load f --table "0 $SECTORS backup $S 2 buffer 65536"
+	dmsetup resume f
+	w 0x22 7M 64K
+	go m
+	wait_state m ready
+	dmsetup suspend --noflush f
+	dmsetup resume f
+	w 0x23 7M 4K
+	wait_for 10 same_as "$S" "$T"
+	[[ $(status budget) == 65536 ]]
+	msg job cancel m
+	finished m
+}
+
+@test "K what a start refuses" {
+	filter
+	refused "granularity: '3' is not a power of two|granularity" mirror m granularity=3
+	refused "sync" msg mirror start m target="$T" sync=incremental
+	refused "is in use" to "$S" mirror m
+	refused "is the filter itself" to "$F" mirror m
+	# NOWAIT is what dm-delay does not have
+	slow x /dev/ram2 0 0
+	refused "has no REQ_NOWAIT, the filter has" to /dev/mapper/x mirror m
+	dmsetup create t --table "0 $((SECTORS - 8)) linear $T 0"
+	refused "has $((SECTORS - 8)) sectors, the origin $SECTORS" to /dev/mapper/t mirror m
+	modprobe null_blk nr_devices=0
+	nullb size="$SIZE_MB" memory_backed=1 blocksize=4096
+	refused "has larger blocks than the filter" to "$nullb" mirror m
+	no_jobs
+}
+
+@test "K a mirror and a backup at once" {
+	filter
+	writers
+	mirror m
+	msg bitmap add b
+	to /dev/ram2 cut_start j speed=8388608
+	go j
+	finished j 120
+	same ref /dev/ram2
+	wait_state m ready 120
+	writers_end
+	wait_for 30 same_as "$S" "$T"
+	msg job cancel m
+	finished m
+}
+
+@test "K1 complete: the destination takes the origin's place, the table says so" {
+	filter
+	mirror m auto_finalize=0
+	refused "is in use|claimed" to "$T" mirror n
+	wait_state m ready
+	w 0x5d 3M 4K
+	msg job complete m
+	finished m
+	[[ $(job pivoted m) == 1 ]]
+	origin_is "$T"
+	same_as "$S" "$T"
+	snap old
+	w 0x61 6M 64K
+	is 0x61 6M 64K "$T"
+	is 0x61 6M 64K "$F"
+	same old "$S"
+	# it is claimed all the time, and only the new origin can be loaded
+	run mkfs.ext4 -q "$T"
+	[ "$status" != 0 ]
+	run dmsetup load f --table "0 $SECTORS backup $S"
+	[ "$status" != 0 ]
+	dmesg | grep "Origin was left by a pivot"
+	onto "$T"
+	origin_is "$T"
+	w 0x62 7M 64K
+	is 0x62 7M 64K "$T"
+	same old "$S"
+	# the old origin is free, and can be pivoted back to
+	dismiss m
+	mkfs.ext4 -q "$S"
+	to "$S" mirror m
+	wait_state m ready
+	msg job complete m
+	finished m
+	origin_is "$S"
+	same_as "$S" "$T"
+}
+
+@test "K2 pivots back and forth under load lose nothing" {
+	filter
+	writers
+	for d in "$T" "$S" "$T" "$S"; do
+		to "$d" mirror m
+		wait_state m ready 120
+		msg job complete m
+		finished m 120
+		origin_is "$d"
+		onto "$d"
+		dismiss m
+	done
+	writers_end
+	w 0x19 1M 4K
+	is 0x19 1M 4K "$S"
+}
+
+@test "K4 K15 what keeps a mirror from completing" {
+	filter
+	mirror m
+	wait_state m ready
+	to /dev/ram2 start j speed=1
+	refused "can't take the origin's place while another job reads it" msg job complete m
+	msg job cancel j force
+	finished j 30 cancelled
+	# a table that was loaded before would bring the old origin back
+	dmsetup load f --table "0 $SECTORS backup $S"
+	msg job complete m
+	wait_state m standby
+	[[ $(job cause m) == *"while another table is loaded" ]]
+	origin_is "$S"
+	dmsetup clear f
+	msg job resume m
+	finished m
+	origin_is "$T"
+	refused "complete is not possible" msg job complete m
+}
+
+@test "K14 completing while the destination hangs: writes go on, then it pivots" {
+	dmsetup create t --table "0 $SECTORS linear $T 0"
+	filter
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	writers
+	hang t
+	msg job complete m
+	sleep 1
+	before=$(writes_ended)
+	wait_for 30 more_writes "$before"
+	[[ $(dmsetup table f) == "0 $SECTORS backup $(devno "$S")" ]]
+	unhang t
+	finished m 120
+	origin_is /dev/mapper/t
+	writers_end
+}
+
+@test "K14 a destination that hangs does not take the origin's place, with nothing left to copy" {
+	dmsetup create t --table "0 $SECTORS linear $T 0"
+	filter
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	hang t # it has no cache: a flush does not get there
+	msg job complete m
+	sleep 3
+	w 0x44 3M 64K
+	origin_is "$S"
+	unhang t
+	finished m 120
+	origin_is /dev/mapper/t
+	is 0x44 3M 64K "$T"
+}
+
+@test "K14 writes are stopped in vain, and go on, until the rest can be copied in time" {
+	plain_filter
+	slow t "$T" 0 0
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	slow_set t "$T" 0 60000
+	writers --size=2M # little enough for the end to be tried
+	msg job complete m
+	wait_for 60 in_vain m 1
+	before=$(writes_ended)
+	wait_for 30 more_writes "$before"
+	wait_for 60 in_vain m 2
+	origin_is /dev/mapper/s
+	slow_set t "$T" 0 0
+	finished m 120
+	origin_is /dev/mapper/t
+	writers_end
+}
+in_vain() { (($(job attempts "$1") >= $2)); }
+
+@test "K a suspend, and a reload, while a mirror completes" {
+	dmsetup create t --table "0 $SECTORS linear $T 0"
+	filter
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	dmsetup suspend f
+	msg job complete m
+	sleep 0.3
+	dmsetup resume f
+	finished m
+	origin_is /dev/mapper/t
+	w 0x19 1M 4K
+	is 0x19 1M 4K "$T"
+}
+
+@test "K a mirror starts with other actions, or not at all" {
+	filter
+	n=$(devno "$F")
+	msg bitmap add b
+	start="$n 5 mirror start m target=$T sync=full"
+	refused "action 2 on $n: 'abort' always fails" msg transaction 2 $start "$n" 1 abort
+	no_jobs
+	for how in completion_mode=grouped sequential; do
+		refused "action 1 on $n: a mirror ends when it is told to" msg transaction $how 1 $start
+	done
+	w 0x1 1M 64K
+	# what is written from the mirror's start on is in the bitmap
+	msg transaction 2 $start "$n" 3 bitmap clear b
+	w 0x2 2M 64K
+	[ "$(ranges b)" = "4096 128" ]
+	wait_state m ready
+	msg job complete m
+	wait_for 60 no_jobs
+	origin_is "$T"
+	is 0x2 2M 64K "$T"
+	[ "$(ranges b)" = "4096 128" ]
+}
+
+@test "K flushes reach the new origin, also when the old one has no cache" {
+	cached
+	filter
+	to "$nullb" mirror m
+	wait_state m ready
+	msg job complete m
+	finished m
+	before=$(flushes "$nullb")
+	quick flush "$F"
+	[[ $(flushes "$nullb") -gt $before ]]
+	dmsetup remove f
+}
+flushes() {
+	local f
+	read -r -a f < "/sys/class/block/${1##*/}/stat"
+	echo "${f[15]}"
+}
