@@ -38,6 +38,8 @@ struct options {
 	bool detach;
 	bool no_freeze;
 	bool allow_larger;
+	bool wait;
+	bool pivot;
 	bool disabled;
 	bool all_dirty;
 	bool persistent;
@@ -112,6 +114,7 @@ int cmd_status(int argc, char **argv, const struct options *o);
 int cmd_backup(int argc, char **argv, const struct options *o);
 int cmd_transaction(int argc, char **argv, const struct options *o);
 int cmd_verify(int argc, char **argv, const struct options *o);
+int cmd_mirror(int argc, char **argv, const struct options *o);
 int cmd_bitmap_add(int argc, char **argv, const struct options *o);
 int cmd_bitmap_remove(int argc, char **argv, const struct options *o);
 int cmd_bitmap_clear(int argc, char **argv, const struct options *o);

@@ -5,6 +5,7 @@
 
 #include "dmbackup.h"
 #include "follow.h"
+#include "job.h"
 #include "report.h"
 #include "words.h"
 
@@ -14,8 +15,7 @@
 
 /*------------------------------------------------------------------*/
 
-/* DEVICE [ID]: the id may be left out if there is just one job. To be freed. */
-static int find_job(int argc, char **argv, struct device *d, char **id)
+int job_find(int argc, char **argv, struct device *d, char **id)
 {
 	struct filter f;
 	int r = device_find_filter(argv[0], d);
@@ -44,7 +44,7 @@ static int verb(int argc, char **argv, const char *name, const char *more)
 {
 	struct device d;
 	char *id = NULL;
-	int r = find_job(argc, argv, &d, &id);
+	int r = job_find(argc, argv, &d, &id);
 
 	if (!r && !is_word("job", id))
 		r = EX_USAGE_;
@@ -75,12 +75,6 @@ int cmd_job_checkpoint(int argc, char **argv, const struct options *o)
 {
 	return verb(argc, argv, "checkpoint",
 		    o->no_freeze ? "" : " freeze=1");
-}
-
-int cmd_job_complete(int argc, char **argv, const struct options *o)
-{
-	(void)o;
-	return verb(argc, argv, "complete", "");
 }
 
 int cmd_job_finalize(int argc, char **argv, const struct options *o)
@@ -148,7 +142,7 @@ int cmd_job_show(int argc, char **argv, const struct options *o)
 {
 	struct device d;
 	char *id = NULL, *answer;
-	int r = find_job(argc, argv, &d, &id);
+	int r = job_find(argc, argv, &d, &id);
 
 	if (!r && !is_word("job", id))
 		r = EX_USAGE_;
@@ -169,7 +163,7 @@ int cmd_job_wait(int argc, char **argv, const struct options *o)
 	struct device d;
 	struct follow f = { .d = &d };
 	char *id = NULL;
-	int r = find_job(argc, argv, &d, &id);
+	int r = job_find(argc, argv, &d, &id);
 
 	if (!r && !is_word("job", id))
 		r = EX_USAGE_;

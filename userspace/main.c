@@ -24,6 +24,7 @@ enum {
 	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_AFTER_CRASH, O_FOR,
 	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
 	O_SCRATCH, O_MOUNT, O_JOB, O_DISCARDS,
+	O_WAIT, O_PIVOT,
 };
 
 static const struct verb verbs[] = {
@@ -51,6 +52,10 @@ static const struct verb verbs[] = {
 	{ NULL, "verify", 1, 1, "DEVICE --to TARGET",
 	  "to bitmap progress json bytes noheadings",
 	  "compare a backup with the device, which may be in use", cmd_verify },
+	{ NULL, "mirror", 1, 1, "DEVICE --to TARGET",
+	  "to wait pivot id speed granularity max-chunk on-source-error on-target-error allow-larger force progress",
+	  "keep a copy the same as a device, or move the device there",
+	  cmd_mirror },
 	{ NULL, "monitor", 0, 64, "[DEVICE...]", "json",
 	  "print what happens to jobs, as it does", cmd_monitor },
 	{ "view", "create", 2, 2, "DEVICE NAME",
@@ -111,8 +116,9 @@ static const struct verb verbs[] = {
 	  "wait for its end, and dismiss it", cmd_job_wait },
 	{ "job", "checkpoint", 1, 2, "DEVICE [ID]", "no-freeze",
 	  "move its point in time to now", cmd_job_checkpoint },
-	{ "job", "complete", 1, 2, "DEVICE [ID]", "",
-	  "end a job that is ready", cmd_job_complete },
+	{ "job", "complete", 1, 2, "DEVICE [ID]", "force progress",
+	  "move a device to where a mirror that is ready has copied it",
+	  cmd_job_complete },
 	{ "job", "finalize", 1, 2, "DEVICE [ID]", "",
 	  "finish a job that is pending", cmd_job_finalize },
 	{ "job", "dismiss", 1, 2, "DEVICE [ID]", "",
@@ -127,6 +133,8 @@ static const struct option options[] = {
 	{ "force", no_argument, NULL, 'f' },
 	{ "progress", no_argument, NULL, O_PROGRESS },
 	{ "detach", no_argument, NULL, O_DETACH },
+	{ "wait", no_argument, NULL, O_WAIT },
+	{ "pivot", no_argument, NULL, O_PIVOT },
 	{ "no-freeze", no_argument, NULL, O_NO_FREEZE },
 	{ "allow-larger", no_argument, NULL, O_ALLOW_LARGER },
 	{ "disabled", no_argument, NULL, O_DISABLED },
@@ -266,6 +274,8 @@ static bool *flag_option(struct options *o, int c)
 	case 'f': return &o->force;
 	case O_PROGRESS: return &o->progress;
 	case O_DETACH: return &o->detach;
+	case O_WAIT: return &o->wait;
+	case O_PIVOT: return &o->pivot;
 	case O_NO_FREEZE: return &o->no_freeze;
 	case O_ALLOW_LARGER: return &o->allow_larger;
 	case O_DISABLED: return &o->disabled;

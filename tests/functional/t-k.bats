@@ -504,3 +504,32 @@ flushes() {
 	read -r -a f < "/sys/class/block/${1##*/}/stat"
 	echo "${f[15]}"
 }
+
+@test "K the utility moves what it has opened; what others have made, by force only" {
+	dmbackup open "$S" f
+	writers
+	dmbackup mirror f --to "$T" --pivot
+	origin_is "$T"
+	writers_end
+	w 0x33 2M 4K
+	is 0x33 2M 4K "$T"
+	no_jobs
+	dmbackup close f
+
+	make_filter f "$T"
+	run dmbackup mirror f --to "$S" --pivot --allow-larger
+	[ "$status" = 5 ]
+	[[ $output == *"would bring the old data back"* ]]
+	no_jobs
+	id=$(dmbackup mirror f --to "$S" --wait)
+	[[ $(state "$id") == ready ]]
+	run dmbackup job complete f
+	[ "$status" = 5 ]
+	dmbackup job cancel f
+	dmbackup job wait f
+	same_as "$S" "$T"
+	dmbackup mirror f --to "$S" --wait
+	dmbackup job complete f --force
+	origin_is "$S"
+	no_jobs
+}
