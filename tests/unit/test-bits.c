@@ -62,6 +62,36 @@ static bool equal(const struct bk_bits *bits, const struct model *m)
 	return bk_bits_dirty(bits) == (u64)nr << bits->shift;
 }
 
+/* A mirror's bits are cleared by granules. */
+static void test_clear(void)
+{
+	struct unit_random r;
+	unsigned int shift, i, j;
+
+	unit_random_init(&r, unit_args.seed, 101);
+	for (shift = 0; shift <= 14; shift++) {
+		struct bk_bits *bits = make(LEN, shift, true);
+		struct model m;
+
+		memset(m.dirty, true, sizeof(m.dirty));
+		for (i = 0; i < 40; i++) {
+			unsigned int start = unit_below(&r, bits->nr);
+			unsigned int end = start + 1 +
+				unit_below(&r, bits->nr - start);
+			unsigned int at = unit_below(&r, LEN);
+
+			bk_bits_clear(bits, start, end);
+			for (j = start << shift; j < end << shift && j < LEN; j++)
+				m.dirty[j] = false;
+			bk_bits_mark(bits, at, at + 1);
+			model_mark(&m, shift, at, at + 1);
+			CHECK(equal(bits, &m), "shift %u: cleared %u to %u",
+			      shift, start, end);
+		}
+		bk_bits_put(bits);
+	}
+}
+
 static void test_mark(void)
 {
 	struct unit_random r;
@@ -211,6 +241,7 @@ static void test_threads(void)
 
 const struct unit_test unit_bits[] = {
 	{ "marked ranges, granules of 1 to 16384 sectors", test_mark },
+	{ "cleared granules", test_clear },
 	{ "runs, from anywhere, to the end of the device", test_next },
 	{ "merging ranges between all granularities", test_or },
 	{ "all set; too many", test_all },

@@ -51,6 +51,16 @@ static inline long atomic_long_fetch_or(long bits, atomic_long_t *v)
 	return __atomic_fetch_or(&v->counter, bits, __ATOMIC_SEQ_CST);
 }
 
+static inline long atomic_long_fetch_andnot(long bits, atomic_long_t *v)
+{
+	return __atomic_fetch_and(&v->counter, ~bits, __ATOMIC_SEQ_CST);
+}
+
+static inline void atomic_long_sub(long n, atomic_long_t *v)
+{
+	__atomic_fetch_sub(&v->counter, n, __ATOMIC_RELAXED);
+}
+
 static inline void atomic_long_add(long n, atomic_long_t *v)
 {
 	__atomic_fetch_add(&v->counter, n, __ATOMIC_RELAXED);
@@ -64,6 +74,11 @@ static inline long atomic_long_read(const atomic_long_t *v)
 static inline void smp_mb__before_atomic(void)
 {
 	shim_trace.barriers++;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static inline void smp_mb__after_atomic(void)
+{
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
