@@ -3,11 +3,9 @@
  * The mirror job. The contract is in mirror.h.
  */
 
-#include "mirror.h"
+#include "mirror-int.h"
 #include "cfg.h"
-#include "dest.h"
 #include "job-dest.h"
-#include "mirror-copy.h"
 #include "options.h"
 #include "pivot.h"
 #include "txn.h"
@@ -21,107 +19,11 @@
 #define BK_MIRROR_CHUNK		(SZ_1M >> SECTOR_SHIFT)
 #define BK_MIRROR_BUF		(SZ_16M >> SECTOR_SHIFT)
 
-/* How often it looks for what is dirty when nothing was; for room, if it must. */
-#define BK_MIRROR_IDLE_MS	100
+/* How often it looks for room, if it must. */
 #define BK_MIRROR_ROOM_MS	10
-
-/* How long it waits before it closes the gate again, after that took too long. */
-#define BK_MIRROR_AGAIN_MS	5000
-
-/* What is left to copy is little if it takes so long, or is that much. */
-#define BK_MIRROR_LITTLE_MS	500
-#define BK_MIRROR_LITTLE	(SZ_4M >> SECTOR_SHIFT)
 
 /* How often a job that ends looks whether its destination has been closed. */
 #define BK_RELEASE_TICK_MS	100
-
-enum bk_mirror_sync {
-	BK_MIRROR_FULL,		/* everything */
-	BK_MIRROR_NONE,		/* what is written from the start on */
-};
-
-enum bk_mirror_copy_mode {
-	BK_MIRROR_BACKGROUND,	/* after the write has ended */
-};
-
-/* What the destination has been asked for last. */
-enum bk_mirror_ask {
-	BK_MASK_NONE,		/* nothing that has not been answered */
-	BK_MASK_READY,		/* a flush, to be ready */
-	BK_MASK_END,		/* a flush, to end */
-	BK_MASK_SHARE,		/* to let go of the claim on it */
-};
-
-/* How far a job that is to end has come. */
-enum bk_mirror_end {
-	BK_MEND_NONE,
-	BK_MEND_FROZEN,		/* the destination has what it is to have */
-	BK_MEND_FLUSHED,	/* and the origin is durable */
-	BK_MEND_PIVOTED,	/* the destination is the origin */
-};
-
-/**
- * struct bk_mirror_params - what a mirror is told
- * @job:	what every job is told
- * @target:	MAJ:MIN or path
- * @sync:	enum bk_mirror_sync
- * @granularity: sectors; 0: the default, or what both devices need
- * @buf_size:	sectors in flight
- * @max_chunk:	sectors of one copy
- * @copy_mode:	enum bk_mirror_copy_mode
- * @unmap:	what is zero may be unmapped
- * @target_is_zero: the destination reads as zeroes
- * @allow_larger: the destination may be longer than the origin
- */
-struct bk_mirror_params {
-	struct bk_job_params job;
-	const char *target;
-	u64 sync;
-	u64 granularity;
-	u64 buf_size;
-	u64 max_chunk;
-	u64 copy_mode;
-	u64 unmap;
-	u64 target_is_zero;
-	u64 allow_larger;
-};
-
-/**
- * struct bk_mirror - a mirror
- * @job:	the job
- * @params:	as given; target is the mirror's own copy
- * @granularity: in effect, sectors
- * @dest:	where it goes; a user until @released
- * @notify:	kicks the job for the destination, and for the origin's resume
- * @deferred:	waits for the origin's resume
- * @mc:		what copies, until @released
- * @asked:	enum bk_mirror_ask; step_work only, as all that follows
- * @errors:	of the job, when it was asked for BK_MASK_READY
- * @end:	enum bk_mirror_end
- * @shared:	the claim on the destination is not ours any more, but nobody's, or
- *		the live table's
- * @end_at:	jiffies before which the gate is not closed
- * @attempts:	how often it was closed in vain
- * @released:	all is let go of but the closing of @dest
- * @release_by:	jiffies until which that is waited for
- */
-struct bk_mirror {
-	struct bk_job job;
-	struct bk_mirror_params params;
-	unsigned int granularity;
-	struct bk_dest *dest;
-	struct work_struct notify;
-	struct bk_deferred deferred;
-	struct bk_mcopy *mc;
-	enum bk_mirror_ask asked;
-	unsigned int errors;
-	enum bk_mirror_end end;
-	bool shared;
-	unsigned long end_at;
-	unsigned int attempts;
-	bool released;
-	unsigned long release_by;
-};
 
 static const char *const bk_mirror_sync_names[] = {
 	[BK_MIRROR_FULL]	= "full",
@@ -159,11 +61,6 @@ static const struct bk_option bk_mirror_options[] = {
 	{ "auto_finalize", BK_OPT_BOOL, BK_FIELD(job.auto_finalize) },
 	{ "auto_dismiss", BK_OPT_BOOL, BK_FIELD(job.auto_dismiss) },
 };
-
-static struct bk_mirror *bk_mirror_of(struct bk_job *job)
-{
-	return container_of(job, struct bk_mirror, job);
-}
 
 /*----------------------------------------------------------------*/
 /* What copying asks */
@@ -341,32 +238,6 @@ static void bk_mirror_resumed(struct bk_job *job)
 	bk_mirror_of(job)->end_at = jiffies;
 }
 
-/*
- * Ask the destination for something. -EINPROGRESS: the job is kicked when it is
- * done, and is to ask again. One thing at a time: if something else was asked for
- * before, that is waited for.
- */
-static int bk_mirror_ask(struct bk_mirror *m, enum bk_mirror_ask what)
-{
-	enum bk_mirror_ask was = m->asked;
-
-	if (was != BK_MASK_NONE) {
-		if (bk_dest_busy(m->dest))
-			return -EINPROGRESS;
-		m->asked = BK_MASK_NONE;
-		if (was == BK_MASK_SHARE && !m->dest->error)
-			m->shared = true;
-		if (was == what)
-			return m->dest->error;
-	}
-	m->asked = what;
-	if (what == BK_MASK_SHARE)
-		bk_dest_share(m->dest);
-	else
-		bk_dest_flush(m->dest);
-	return -EINPROGRESS;
-}
-
 static bool bk_mirror_is_ready(struct bk_job *job)
 {
 	struct bk_mirror *m = bk_mirror_of(job);
@@ -387,257 +258,12 @@ static bool bk_mirror_is_ready(struct bk_job *job)
 }
 
 /*----------------------------------------------------------------*/
-/* Finishing */
-
-/* Is what is left so little that writes may wait for it? */
-static bool bk_mirror_is_near(struct bk_mirror *m)
-{
-	u64 left = bk_mcopy_left(m->mc);
-	u64 little = READ_ONCE(m->dest->speed) * BK_MIRROR_LITTLE_MS /
-		     MSEC_PER_SEC >> SECTOR_SHIFT;
-
-	return left <= max_t(u64, little, BK_MIRROR_LITTLE);
-}
-
-/* Is it still to be done? Asked while the gate is closed. */
-static bool bk_mirror_go_on(struct bk_mcopy *mc)
-{
-	struct bk_mirror *m = mc->owner;
-
-	return READ_ONCE(m->job.synced) && !READ_ONCE(m->job.err) &&
-	       !READ_ONCE(m->job.cancel);
-}
-
-/*
- * With the gate closed, which has until @end to be opened again: make the
- * destination the same as the origin, for good.
- */
-static int bk_mirror_freeze_closed(struct bk_mirror *m, unsigned long end)
-{
-	int r = bk_mcopy_finish(m->mc, end, bk_mirror_go_on);
-
-	if (!r)
-		bk_mcopy_hold(m->mc, true);
-	return r;
-}
-
-/*
- * The same, and let it take the origin's place. What writes were told to be
- * durable is so there before the first of them can end there, and it answers:
- * nothing else may have been sent to it for a while.
- */
-static int bk_mirror_pivot_closed(struct bk_mirror *m, unsigned long end)
-{
-	int r = bk_mcopy_finish(m->mc, end, bk_mirror_go_on);
-
-	if (r)
-		return r;
-	m->asked = BK_MASK_END;
-	bk_dest_flush(m->dest);
-	if (!bk_dest_wait(m->dest, max_t(long, end - jiffies, 1)))
-		return -ETIMEDOUT;
-	m->asked = BK_MASK_NONE;
-	r = m->dest->error;
-	if (r)
-		return r;
-	/* Else it would go on copying, from the destination to itself. */
-	bk_mcopy_hold(m->mc, true);
-	bk_pivot_exchange(m->job.origin);
-	return 0;
-}
-
-/* May the gate be closed for this? -EAGAIN: not now. Under all locks. */
-static int bk_mirror_may_close(struct bk_mirror *m, bool pivot)
-{
-	struct bk_origin *origin = m->job.origin;
-	const char *why;
-
-	if (!origin->live || bk_gate_is_draining(&origin->gate) ||
-	    !bk_mirror_go_on(m->mc))
-		return -EAGAIN;
-	if (!pivot)
-		return 0;
-	/* A table that was loaded meanwhile has to claim it, too. */
-	if (!bk_pivot_is_claimed(origin, m->dest->bdev.bdev))
-		return -EAGAIN;
-	why = bk_pivot_obstacle(origin, &m->job);
-	return why ? bk_job_stand_by(&m->job, -EBUSY, "%s", why) : 0;
-}
-
-/*
- * Close the gate, do what is to be done, and open it. -EAGAIN: it can't be closed
- * now. -EBUSY: the job is on standby.
- */
-static int bk_mirror_close(struct bk_mirror *m, bool pivot)
-{
-	struct bk_origin *origin = m->job.origin;
-	struct bk_gate *gate = &origin->gate;
-	unsigned long end;
-	int r;
-
-	/*
-	 * All locks that are needed before the gate is closed. While live_lock is
-	 * held the table stays, and does not stop.
-	 */
-	mutex_lock(&bk_cut_mutex);
-	mutex_lock(&origin->live_lock);
-	mutex_lock(&origin->lock);
-	mutex_lock(&gate->cfg_lock);
-	r = bk_mirror_may_close(m, pivot);
-	if (r)
-		goto out;
-	end = jiffies + msecs_to_jiffies(BK_MIRROR_CLOSED_MS);
-	r = -ETIMEDOUT;
-	if (bk_gate_close(gate, end - jiffies)) {
-		r = pivot ? bk_mirror_pivot_closed(m, end) :
-			    bk_mirror_freeze_closed(m, end);
-		bk_gate_reopen(gate);
-	}
-out:
-	mutex_unlock(&gate->cfg_lock);
-	mutex_unlock(&origin->lock);
-	mutex_unlock(&origin->live_lock);
-	mutex_unlock(&bk_cut_mutex);
-	return r;
-}
-
-/* A try that failed, for now: later again. */
-static int bk_mirror_later(struct bk_mirror *m, unsigned int ms)
-{
-	m->end_at = jiffies + msecs_to_jiffies(ms);
-	bk_job_wake_in(&m->job, ms);
-	return -EINPROGRESS;
-}
-
-/* What ends goes on as before; the user has to say more. */
-static int bk_mirror_stand_by(struct bk_mirror *m, int err, const char *what)
-{
-	WRITE_ONCE(m->end, BK_MEND_NONE);
-	bk_mcopy_hold(m->mc, false);
-	return bk_job_stand_by(&m->job, err, "%s %.64s failed", what,
-			       m->params.target);
-}
-
-/* Hand the claim on the destination over to the live table. */
-static int bk_mirror_hand_over(struct bk_mirror *m)
-{
-	int r;
-
-	if (!m->shared) {
-		r = bk_mirror_ask(m, BK_MASK_SHARE);
-		if (r == -EINPROGRESS)
-			return r;
-		if (r)
-			return bk_mirror_stand_by(m, r, "opening destination");
-	}
-	r = bk_pivot_claim(m->job.origin, m->dest->bdev.bdev);
-	if (r == -EAGAIN)
-		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
-	/* Whoever has it now may have written to it. */
-	if (r)
-		bk_job_say(&m->job, r, "destination %.64s was claimed by others",
-			   m->params.target);
-	return r;
-}
-
-/* From ready to a destination that will not change, if all goes well. */
-static int bk_mirror_reach(struct bk_mirror *m, bool pivot)
-{
-	int r;
-
-	if (time_before(jiffies, m->end_at))
-		return -EINPROGRESS;
-	if (m->asked != BK_MASK_END && !bk_mirror_is_near(m))
-		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
-	if (pivot) {
-		r = bk_mirror_hand_over(m);
-		if (r)
-			return r;
-	}
-	r = bk_mirror_ask(m, BK_MASK_END);
-	if (r == -EINPROGRESS)
-		return r;
-	if (r)
-		return bk_mirror_stand_by(m, r, "flushing destination");
-	r = bk_mirror_close(m, pivot);
-	switch (r) {
-	case 0:
-		WRITE_ONCE(m->end, pivot ? BK_MEND_PIVOTED : BK_MEND_FROZEN);
-		return 0;
-	case -EBUSY:
-		return r;
-	case -EAGAIN:
-	case -ECANCELED:
-		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
-	case -ETIMEDOUT:
-		WRITE_ONCE(m->attempts, m->attempts + 1);
-		return bk_mirror_later(m, BK_MIRROR_AGAIN_MS);
-	default:
-		return bk_mirror_stand_by(m, r, "flushing destination");
-	}
-}
-
-static int bk_mirror_flush_origin(struct bk_mirror *m)
-{
-	struct bk_origin *origin = m->job.origin;
-	struct block_device *bdev;
-	int r;
-
-	bdev = bk_origin_io_begin(origin, &m->deferred);
-	if (IS_ERR(bdev))
-		return PTR_ERR(bdev);
-	if (!bdev)
-		return -EINPROGRESS;
-	r = blkdev_issue_flush(bdev);
-	bk_origin_io_end(origin);
-	return r;
-}
-
-/* The destination has what it is to have: make it durable. */
-static int bk_mirror_leave(struct bk_mirror *m)
-{
-	int r;
-
-	if (m->end == BK_MEND_FROZEN) {
-		r = bk_mirror_flush_origin(m);
-		if (r == -EINPROGRESS)
-			return r;
-		if (r)
-			return bk_mirror_stand_by(m, r, "flushing the origin of");
-		WRITE_ONCE(m->end, BK_MEND_FLUSHED);
-	}
-	r = bk_mirror_ask(m, BK_MASK_END);
-	if (r && r != -EINPROGRESS)
-		return bk_mirror_stand_by(m, r, "flushing destination");
-	return r;
-}
-
-static int bk_mirror_finish(struct bk_job *job, bool pivot)
-{
-	struct bk_mirror *m = bk_mirror_of(job);
-	int r;
-
-	if (m->end == BK_MEND_NONE) {
-		r = bk_mirror_reach(m, pivot);
-		if (r)
-			return r;
-	}
-	if (m->end != BK_MEND_PIVOTED)
-		return bk_mirror_leave(m);
-	/* It can't be taken back any more. */
-	spin_lock(&job->lock);
-	job->finalize = true;
-	spin_unlock(&job->lock);
-	return 0;
-}
+/* Ending */
 
 static const char *bk_mirror_objection(struct bk_job *job)
 {
 	return bk_pivot_objection(job->origin, job);
 }
-
-/*----------------------------------------------------------------*/
-/* Ending */
 
 static int bk_mirror_settle(struct bk_job *job)
 {

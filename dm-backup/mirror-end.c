@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The end of a mirror. The contract is in mirror.h.
+ */
+
+#include "mirror-int.h"
+#include "pivot.h"
+
+/* What is left to copy is little if it takes so long, or is that much. */
+#define BK_MIRROR_LITTLE_MS	500
+#define BK_MIRROR_LITTLE	(SZ_4M >> SECTOR_SHIFT)
+
+/**
+ * bk_mirror_ask - ask the destination for something
+ * @m:		the mirror
+ * @what:	what
+ *
+ * One thing at a time: if something else was asked for before, that is waited for.
+ *
+ * Context: the job's step. Return: 0 or a negative errno when it has been done;
+ * -EINPROGRESS: the job is kicked then, and is to ask again.
+ */
+int bk_mirror_ask(struct bk_mirror *m, enum bk_mirror_ask what)
+{
+	enum bk_mirror_ask was = m->asked;
+
+	if (was != BK_MASK_NONE) {
+		if (bk_dest_busy(m->dest))
+			return -EINPROGRESS;
+		m->asked = BK_MASK_NONE;
+		if (was == BK_MASK_SHARE && !m->dest->error)
+			m->shared = true;
+		if (was == what)
+			return m->dest->error;
+	}
+	m->asked = what;
+	if (what == BK_MASK_SHARE)
+		bk_dest_share(m->dest);
+	else
+		bk_dest_flush(m->dest);
+	return -EINPROGRESS;
+}
+
+/* Is what is left so little that writes may wait for it? */
+static bool bk_mirror_is_near(struct bk_mirror *m)
+{
+	u64 left = bk_mcopy_left(m->mc);
+	u64 little = READ_ONCE(m->dest->speed) * BK_MIRROR_LITTLE_MS /
+		     MSEC_PER_SEC >> SECTOR_SHIFT;
+
+	return left <= max_t(u64, little, BK_MIRROR_LITTLE);
+}
+
+/* Is it still to be done? Asked while the gate is closed. */
+static bool bk_mirror_go_on(struct bk_mcopy *mc)
+{
+	struct bk_mirror *m = mc->owner;
+
+	return READ_ONCE(m->job.synced) && !READ_ONCE(m->job.err) &&
+	       !READ_ONCE(m->job.cancel);
+}
+
+/*
+ * With the gate closed, which has until @end to be opened again: make the
+ * destination the same as the origin, for good.
+ */
+static int bk_mirror_freeze_closed(struct bk_mirror *m, unsigned long end)
+{
+	int r = bk_mcopy_finish(m->mc, end, bk_mirror_go_on);
+
+	if (!r)
+		bk_mcopy_hold(m->mc, true);
+	return r;
+}
+
+/*
+ * The same, and let it take the origin's place. What writes were told to be
+ * durable is so there before the first of them can end there, and it answers:
+ * nothing else may have been sent to it for a while.
+ */
+static int bk_mirror_pivot_closed(struct bk_mirror *m, unsigned long end)
+{
+	int r = bk_mcopy_finish(m->mc, end, bk_mirror_go_on);
+
+	if (r)
+		return r;
+	m->asked = BK_MASK_END;
+	bk_dest_flush(m->dest);
+	if (!bk_dest_wait(m->dest, max_t(long, end - jiffies, 1)))
+		return -ETIMEDOUT;
+	m->asked = BK_MASK_NONE;
+	r = m->dest->error;
+	if (r)
+		return r;
+	/* Else it would go on copying, from the destination to itself. */
+	bk_mcopy_hold(m->mc, true);
+	bk_pivot_exchange(m->job.origin);
+	return 0;
+}
+
+/* May the gate be closed for this? -EAGAIN: not now. Under all locks. */
+static int bk_mirror_may_close(struct bk_mirror *m, bool pivot)
+{
+	struct bk_origin *origin = m->job.origin;
+	const char *why;
+
+	if (!origin->live || bk_gate_is_draining(&origin->gate) ||
+	    !bk_mirror_go_on(m->mc))
+		return -EAGAIN;
+	if (!pivot)
+		return 0;
+	/* A table that was loaded meanwhile has to claim it, too. */
+	if (!bk_pivot_is_claimed(origin, m->dest->bdev.bdev))
+		return -EAGAIN;
+	why = bk_pivot_obstacle(origin, &m->job);
+	return why ? bk_job_stand_by(&m->job, -EBUSY, "%s", why) : 0;
+}
+
+/*
+ * Close the gate, do what is to be done, and open it. -EAGAIN: it can't be closed
+ * now. -EBUSY: the job is on standby.
+ */
+static int bk_mirror_close(struct bk_mirror *m, bool pivot)
+{
+	struct bk_origin *origin = m->job.origin;
+	struct bk_gate *gate = &origin->gate;
+	unsigned long end;
+	int r;
+
+	/*
+	 * All locks that are needed before the gate is closed. While live_lock is
+	 * held the table stays, and does not stop.
+	 */
+	mutex_lock(&bk_cut_mutex);
+	mutex_lock(&origin->live_lock);
+	mutex_lock(&origin->lock);
+	mutex_lock(&gate->cfg_lock);
+	r = bk_mirror_may_close(m, pivot);
+	if (r)
+		goto out;
+	end = jiffies + msecs_to_jiffies(BK_MIRROR_CLOSED_MS);
+	r = -ETIMEDOUT;
+	if (bk_gate_close(gate, end - jiffies)) {
+		r = pivot ? bk_mirror_pivot_closed(m, end) :
+			    bk_mirror_freeze_closed(m, end);
+		bk_gate_reopen(gate);
+	}
+out:
+	mutex_unlock(&gate->cfg_lock);
+	mutex_unlock(&origin->lock);
+	mutex_unlock(&origin->live_lock);
+	mutex_unlock(&bk_cut_mutex);
+	return r;
+}
+
+/* A try that failed, for now: later again. */
+static int bk_mirror_later(struct bk_mirror *m, unsigned int ms)
+{
+	m->end_at = jiffies + msecs_to_jiffies(ms);
+	bk_job_wake_in(&m->job, ms);
+	return -EINPROGRESS;
+}
+
+/* What ends goes on as before; the user has to say more. */
+static int bk_mirror_stand_by(struct bk_mirror *m, int err, const char *what)
+{
+	WRITE_ONCE(m->end, BK_MEND_NONE);
+	bk_mcopy_hold(m->mc, false);
+	return bk_job_stand_by(&m->job, err, "%s %.64s failed", what,
+			       m->params.target);
+}
+
+/* Hand the claim on the destination over to the live table. */
+static int bk_mirror_hand_over(struct bk_mirror *m)
+{
+	int r;
+
+	if (!m->shared) {
+		r = bk_mirror_ask(m, BK_MASK_SHARE);
+		if (r == -EINPROGRESS)
+			return r;
+		if (r)
+			return bk_mirror_stand_by(m, r, "opening destination");
+	}
+	r = bk_pivot_claim(m->job.origin, m->dest->bdev.bdev);
+	if (r == -EAGAIN)
+		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
+	/* Whoever has it now may have written to it. */
+	if (r)
+		bk_job_say(&m->job, r, "destination %.64s was claimed by others",
+			   m->params.target);
+	return r;
+}
+
+/* From ready to a destination that will not change, if all goes well. */
+static int bk_mirror_reach(struct bk_mirror *m, bool pivot)
+{
+	int r;
+
+	if (time_before(jiffies, m->end_at))
+		return -EINPROGRESS;
+	if (m->asked != BK_MASK_END && !bk_mirror_is_near(m))
+		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
+	if (pivot) {
+		r = bk_mirror_hand_over(m);
+		if (r)
+			return r;
+	}
+	r = bk_mirror_ask(m, BK_MASK_END);
+	if (r == -EINPROGRESS)
+		return r;
+	if (r)
+		return bk_mirror_stand_by(m, r, "flushing destination");
+	r = bk_mirror_close(m, pivot);
+	switch (r) {
+	case 0:
+		WRITE_ONCE(m->end, pivot ? BK_MEND_PIVOTED : BK_MEND_FROZEN);
+		return 0;
+	case -EBUSY:
+		return r;
+	case -EAGAIN:
+	case -ECANCELED:
+		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
+	case -ETIMEDOUT:
+		WRITE_ONCE(m->attempts, m->attempts + 1);
+		return bk_mirror_later(m, BK_MIRROR_AGAIN_MS);
+	default:
+		return bk_mirror_stand_by(m, r, "flushing destination");
+	}
+}
+
+static int bk_mirror_flush_origin(struct bk_mirror *m)
+{
+	struct bk_origin *origin = m->job.origin;
+	struct block_device *bdev;
+	int r;
+
+	bdev = bk_origin_io_begin(origin, &m->deferred);
+	if (IS_ERR(bdev))
+		return PTR_ERR(bdev);
+	if (!bdev)
+		return -EINPROGRESS;
+	r = blkdev_issue_flush(bdev);
+	bk_origin_io_end(origin);
+	return r;
+}
+
+/* The destination has what it is to have: make it durable. */
+static int bk_mirror_leave(struct bk_mirror *m)
+{
+	int r;
+
+	if (m->end == BK_MEND_FROZEN) {
+		r = bk_mirror_flush_origin(m);
+		if (r == -EINPROGRESS)
+			return r;
+		if (r)
+			return bk_mirror_stand_by(m, r, "flushing the origin of");
+		WRITE_ONCE(m->end, BK_MEND_FLUSHED);
+	}
+	r = bk_mirror_ask(m, BK_MASK_END);
+	if (r && r != -EINPROGRESS)
+		return bk_mirror_stand_by(m, r, "flushing destination");
+	return r;
+}
+
+/**
+ * bk_mirror_finish - end, and leave a consistent copy
+ * @job:	the job, ready and synced
+ * @pivot:	the copy is to take the origin's place
+ *
+ * Context: the job's step, as struct bk_job_type says.
+ */
+int bk_mirror_finish(struct bk_job *job, bool pivot)
+{
+	struct bk_mirror *m = bk_mirror_of(job);
+	int r;
+
+	if (m->end == BK_MEND_NONE) {
+		r = bk_mirror_reach(m, pivot);
+		if (r)
+			return r;
+	}
+	if (m->end != BK_MEND_PIVOTED)
+		return bk_mirror_leave(m);
+	/* It can't be taken back any more. */
+	spin_lock(&job->lock);
+	job->finalize = true;
+	spin_unlock(&job->lock);
+	return 0;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of the mirror share.
+ *
+ *   mirror.c      the driver: options, preparing, following, letting go
+ *   mirror-end.c  from ready to a destination that is the origin for good
+ *
+ * Who may use what: see struct bk_mirror.
+ */
+
+#ifndef BK_MIRROR_INT_H
+#define BK_MIRROR_INT_H
+
+#include "mirror.h"
+#include "dest.h"
+#include "mirror-copy.h"
+
+/* How often it looks for what is dirty when nothing was. */
+#define BK_MIRROR_IDLE_MS	100
+
+/* How long it waits until it tries again what failed, or took too long. */
+#define BK_MIRROR_AGAIN_MS	5000
+
+enum bk_mirror_sync {
+	BK_MIRROR_FULL,		/* everything */
+	BK_MIRROR_NONE,		/* what is written from the start on */
+};
+
+enum bk_mirror_copy_mode {
+	BK_MIRROR_BACKGROUND,	/* after the write has ended */
+};
+
+/* What the destination has been asked for last. */
+enum bk_mirror_ask {
+	BK_MASK_NONE,		/* nothing that has not been answered */
+	BK_MASK_READY,		/* a flush, to be ready */
+	BK_MASK_END,		/* a flush, to end */
+	BK_MASK_SHARE,		/* to let go of the claim on it */
+};
+
+/* How far a job that is to end has come. */
+enum bk_mirror_end {
+	BK_MEND_NONE,
+	BK_MEND_FROZEN,		/* the destination has what it is to have */
+	BK_MEND_FLUSHED,	/* and the origin is durable */
+	BK_MEND_PIVOTED,	/* the destination is the origin */
+};
+
+/**
+ * struct bk_mirror_params - what a mirror is told
+ * @job:	what every job is told
+ * @target:	MAJ:MIN or path
+ * @sync:	enum bk_mirror_sync
+ * @granularity: sectors; 0: the default, or what both devices need
+ * @buf_size:	sectors in flight
+ * @max_chunk:	sectors of one copy
+ * @copy_mode:	enum bk_mirror_copy_mode
+ * @unmap:	what is zero may be unmapped
+ * @target_is_zero: the destination reads as zeroes
+ * @allow_larger: the destination may be longer than the origin
+ */
+struct bk_mirror_params {
+	struct bk_job_params job;
+	const char *target;
+	u64 sync;
+	u64 granularity;
+	u64 buf_size;
+	u64 max_chunk;
+	u64 copy_mode;
+	u64 unmap;
+	u64 target_is_zero;
+	u64 allow_larger;
+};
+
+/**
+ * struct bk_mirror - a mirror
+ * @job:	the job
+ * @params:	as given; target is the mirror's own copy
+ * @granularity: in effect, sectors
+ * @dest:	where it goes; a user until @released
+ * @notify:	kicks the job for the destination, and for the origin's resume
+ * @deferred:	waits for the origin's resume
+ * @mc:		what copies, until @released
+ * @asked:	enum bk_mirror_ask; step_work only, as all that follows
+ * @errors:	of the job, when it was asked for BK_MASK_READY
+ * @end:	enum bk_mirror_end
+ * @shared:	the claim on the destination is not ours any more, but nobody's, or
+ *		the live table's
+ * @end_at:	jiffies before which the gate is not closed
+ * @attempts:	how often it was closed in vain
+ * @released:	all is let go of but the closing of @dest
+ * @release_by:	jiffies until which that is waited for
+ */
+struct bk_mirror {
+	struct bk_job job;
+	struct bk_mirror_params params;
+	unsigned int granularity;
+	struct bk_dest *dest;
+	struct work_struct notify;
+	struct bk_deferred deferred;
+	struct bk_mcopy *mc;
+	enum bk_mirror_ask asked;
+	unsigned int errors;
+	enum bk_mirror_end end;
+	bool shared;
+	unsigned long end_at;
+	unsigned int attempts;
+	bool released;
+	unsigned long release_by;
+};
+
+static inline struct bk_mirror *bk_mirror_of(struct bk_job *job)
+{
+	return container_of(job, struct bk_mirror, job);
+}
+
+int bk_mirror_ask(struct bk_mirror *m, enum bk_mirror_ask what);
+int bk_mirror_finish(struct bk_job *job, bool pivot);
+
+#endif
