@@ -4,6 +4,7 @@
  *
  *   mirror.c      the driver: options, preparing, following, letting go
  *   mirror-end.c  from ready to a destination that is the origin for good
+ *   mirror-bitmap.c  what it begins with, and what becomes of that
  *
  * Who may use what: see struct bk_mirror.
  */
@@ -15,8 +16,15 @@
 #include "dest.h"
 #include "mirror-copy.h"
 
+struct bk_bitmap;
+struct bk_stage;
+struct bk_store_req;
+
 /* How often it looks for what is dirty when nothing was. */
 #define BK_MIRROR_IDLE_MS	100
+
+/* How often a job that ends looks whether something has been done. */
+#define BK_RELEASE_TICK_MS	100
 
 /* How long it waits until it tries again what failed, or took too long. */
 #define BK_MIRROR_AGAIN_MS	5000
@@ -24,6 +32,14 @@
 enum bk_mirror_sync {
 	BK_MIRROR_FULL,		/* everything */
 	BK_MIRROR_NONE,		/* what is written from the start on */
+	BK_MIRROR_BITMAP,	/* and what is dirty */
+};
+
+/* What becomes of the bitmap. */
+enum bk_mirror_bitmap_mode {
+	BK_MIRROR_NEVER,	/* it keeps everything */
+	BK_MIRROR_ON_SUCCESS,	/* success: it has what was written since the start */
+	BK_MIRROR_MODE_ABSENT,	/* not given */
 };
 
 enum bk_mirror_copy_mode {
@@ -51,6 +67,8 @@ enum bk_mirror_end {
  * @job:	what every job is told
  * @target:	MAJ:MIN or path
  * @sync:	enum bk_mirror_sync
+ * @bitmap:	NULL, or the name of the bitmap it begins with
+ * @bitmap_mode: enum bk_mirror_bitmap_mode
  * @granularity: sectors; 0: the default, or what both devices need
  * @buf_size:	sectors in flight
  * @max_chunk:	sectors of one copy
@@ -63,6 +81,8 @@ struct bk_mirror_params {
 	struct bk_job_params job;
 	const char *target;
 	u64 sync;
+	const char *bitmap;
+	u64 bitmap_mode;
 	u64 granularity;
 	u64 buf_size;
 	u64 max_chunk;
@@ -81,6 +101,11 @@ struct bk_mirror_params {
  * @notify:	kicks the job for the destination, and for the origin's resume
  * @deferred:	waits for the origin's resume
  * @mc:		what copies, until @released
+ * @bitmap:	its bitmap, claimed, until that has been let go of
+ * @only:	what that had at the cut, until it is marked; a reference
+ * @commit:	what the metadata device is to do about @bitmap, or NULL
+ * @bitmap_settled: it has abdicated, or reclaimed
+ * @bitmap_by:	jiffies until which @commit is waited for
  * @asked:	enum bk_mirror_ask; step_work only, as all that follows
  * @errors:	of the job, when it was asked for BK_MASK_READY
  * @end:	enum bk_mirror_end
@@ -99,6 +124,11 @@ struct bk_mirror {
 	struct work_struct notify;
 	struct bk_deferred deferred;
 	struct bk_mcopy *mc;
+	struct bk_bitmap *bitmap;
+	struct bk_bits *only;
+	struct bk_store_req *commit;
+	bool bitmap_settled;
+	unsigned long bitmap_by;
 	enum bk_mirror_ask asked;
 	unsigned int errors;
 	enum bk_mirror_end end;
@@ -116,5 +146,12 @@ static inline struct bk_mirror *bk_mirror_of(struct bk_job *job)
 
 int bk_mirror_ask(struct bk_mirror *m, enum bk_mirror_ask what);
 int bk_mirror_finish(struct bk_job *job, bool pivot);
+
+int bk_mirror_find_bitmap(struct bk_txn_part *part,
+			  const struct bk_mirror_params *params,
+			  struct bk_stage **stage, char *error, size_t size);
+void bk_mirror_take_bitmap(struct bk_mirror *m, struct bk_stage *stage);
+void bk_mirror_begin_bitmap(struct bk_mirror *m);
+int bk_mirror_end_bitmap(struct bk_mirror *m, bool hurry);
 
 #endif

@@ -4,6 +4,7 @@
  */
 
 #include "mirror-int.h"
+#include "bitmap.h"
 #include "cfg.h"
 #include "job-dest.h"
 #include "options.h"
@@ -22,13 +23,17 @@
 /* How often it looks for room, if it must. */
 #define BK_MIRROR_ROOM_MS	10
 
-/* How often a job that ends looks whether its destination has been closed. */
-#define BK_RELEASE_TICK_MS	100
-
 static const char *const bk_mirror_sync_names[] = {
 	[BK_MIRROR_FULL]	= "full",
 	[BK_MIRROR_NONE]	= "none",
+	[BK_MIRROR_BITMAP]	= "bitmap",
 	NULL
+};
+
+static const char *const bk_mirror_bitmap_mode_names[] = {
+	[BK_MIRROR_NEVER]	= "never",
+	[BK_MIRROR_ON_SUCCESS]	= "on_success",
+	[BK_MIRROR_MODE_ABSENT]	= NULL
 };
 
 static const char *const bk_mirror_copy_mode_names[] = {
@@ -42,6 +47,9 @@ static const struct bk_option bk_mirror_options[] = {
 	{ "target", BK_OPT_STRING, BK_FIELD(target), .required = true },
 	{ "sync", BK_OPT_WORD, BK_FIELD(sync), .words = bk_mirror_sync_names,
 	  .required = true },
+	{ "bitmap", BK_OPT_STRING, BK_FIELD(bitmap) },
+	{ "bitmap_mode", BK_OPT_WORD, BK_FIELD(bitmap_mode),
+	  .words = bk_mirror_bitmap_mode_names },
 	{ "granularity", BK_OPT_POWER2, BK_FIELD(granularity),
 	  .min = 1, .max = BK_MIRROR_GRANULARITY_MAX },
 	{ "buf_size", BK_OPT_NUMBER, BK_FIELD(buf_size),
@@ -186,6 +194,8 @@ static int bk_mirror_prepare(struct bk_job *job)
 	r = bk_mirror_check(m);
 	if (r)
 		return r;
+	if (m->bitmap && bk_bitmap_prepare(m->bitmap))
+		return bk_job_say(job, -ENOMEM, "out of memory");
 	/* With all I/O going there, one that hangs would hang it all. */
 	if (bk_dest_probe(m->dest))
 		return bk_job_say(job, -ENOMEM, "out of memory");
@@ -243,6 +253,7 @@ static bool bk_mirror_is_ready(struct bk_job *job)
 	struct bk_mirror *m = bk_mirror_of(job);
 	int r;
 
+	bk_mirror_begin_bitmap(m);
 	if (m->asked != BK_MASK_READY) {
 		/* Counted first: an error after that means that something is dirty. */
 		m->errors = READ_ONCE(job->errors);
@@ -301,6 +312,8 @@ static int bk_mirror_release(struct bk_job *job, bool hurry)
 {
 	struct bk_mirror *m = bk_mirror_of(job);
 
+	if (bk_mirror_end_bitmap(m, hurry))
+		return -EINPROGRESS;
 	if (!m->released)
 		bk_mirror_let_go(m);
 	if (m->dest) {
@@ -322,8 +335,10 @@ static size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size)
 	struct bk_mirror *m = bk_mirror_of(job);
 
 	return scnprintf(buf, size,
-			 " target=%s sync=%s granularity=%u buf_size=%llu max_chunk=%llu copy_mode=%s unmap=%llu target_is_zero=%llu synced=%d attempts=%u pivoted=%d",
+			 " target=%s sync=%s bitmap=%s bitmap_mode=%s granularity=%u buf_size=%llu max_chunk=%llu copy_mode=%s unmap=%llu target_is_zero=%llu synced=%d attempts=%u pivoted=%d",
 			 m->params.target, bk_mirror_sync_names[m->params.sync],
+			 m->params.bitmap ?: "-",
+			 bk_mirror_bitmap_mode_names[m->params.bitmap_mode] ?: "-",
 			 m->granularity, m->params.buf_size,
 			 m->params.max_chunk,
 			 bk_mirror_copy_mode_names[m->params.copy_mode],
@@ -359,7 +374,9 @@ static void bk_mirror_free(struct bk_job *job)
 {
 	struct bk_mirror *m = bk_mirror_of(job);
 
+	bk_bits_put(m->only);
 	kfree(m->params.target);
+	kfree(m->params.bitmap);
 	kfree(m);
 }
 
@@ -409,29 +426,36 @@ struct bk_job *bk_mirror_create(struct bk_txn_part *part, const char *id,
 {
 	struct bk_mirror_params params = {
 		.job		= bk_job_defaults,
+		.bitmap_mode	= BK_MIRROR_MODE_ABSENT,
 		.buf_size	= BK_MIRROR_BUF,
 		.max_chunk	= BK_MIRROR_CHUNK,
 		.unmap		= 1,
 	};
 	struct bk_origin *origin = part->origin;
+	struct bk_stage *bitmap;
 	struct bk_mirror *m;
 	u64 given;
 	int r;
 
 	r = bk_options_parse(bk_mirror_options, ARRAY_SIZE(bk_mirror_options),
 			     &params, argc, argv, &given, error, size);
+	if (!r)
+		r = bk_mirror_find_bitmap(part, &params, &bitmap, error, size);
 	if (r)
 		return ERR_PTR(r);
 	m = kzalloc(sizeof(*m), GFP_NOIO);
 	params.target = kstrdup(params.target, GFP_NOIO);
-	if (!m || !params.target) {
+	params.bitmap = kstrdup(params.bitmap, GFP_NOIO);
+	if (!m || !params.target || (bitmap && !params.bitmap)) {
 		kfree(m);
 		kfree(params.target);
+		kfree(params.bitmap);
 		strscpy(error, "out of memory", size);
 		return ERR_PTR(-ENOMEM);
 	}
 	bk_job_init(&m->job, origin, &bk_mirror_type, id, &params.job);
 	m->params = params;
+	bk_mirror_take_bitmap(m, bitmap);
 	m->end_at = jiffies;
 	INIT_WORK(&m->notify, bk_mirror_notify);
 	INIT_LIST_HEAD(&m->deferred.list);

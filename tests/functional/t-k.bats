@@ -200,6 +200,29 @@ all_but_one() { (($(job total "$1") - $(job done "$1") == 128 && $(job errors "$
 	rm /tmp/sparse
 }
 
+@test "K12 a start while others write loses nothing of that, 200 times" {
+	local i
+	dmsetup create s --table "0 2048 linear $S 0"
+	dmsetup create t --table "0 2048 linear $T 0"
+	make_filter f /dev/mapper/s
+	for ((i = 0; i < 200; i++)); do
+		burst $i 3>&- &
+		to /dev/mapper/t mirror m
+		wait $!
+		wait_state m ready
+		msg job cancel m
+		finished m
+		same_as /dev/mapper/s /dev/mapper/t || { echo "in round $i"; return 1; }
+		dismiss m
+	done
+}
+burst() {
+	local n
+	for ((n = 0; n < 16; n++)); do
+		w $(($1 + n)) $(((n * 7 + $1) % 16 * 64))K 4K
+	done
+}
+
 @test "K13 the flush at the end fails: standby, then resumed, or ended by force" {
 	plain_filter
 	cached
@@ -357,17 +380,20 @@ all_but_one() { (($(job total "$1") - $(job done "$1") == 128 && $(job errors "$
 	same_as "$S" "$T"
 }
 
-@test "K2 pivots back and forth under load lose nothing" {
+@test "K2 20 pivots back and forth under load lose nothing" {
+	local d i
 	filter
 	writers
-	for d in "$T" "$S" "$T" "$S"; do
-		to "$d" mirror m
-		wait_state m ready 120
-		msg job complete m
-		finished m 120
-		origin_is "$d"
-		onto "$d"
-		dismiss m
+	for i in {1..10}; do
+		for d in "$T" "$S"; do
+			to "$d" mirror m
+			wait_state m ready 120
+			msg job complete m
+			finished m 120
+			origin_is "$d"
+			onto "$d"
+			dismiss m
+		done
 	done
 	writers_end
 	w 0x19 1M 4K
@@ -448,6 +474,96 @@ all_but_one() { (($(job total "$1") - $(job done "$1") == 128 && $(job errors "$
 	writers_end
 }
 in_vain() { (($(job attempts "$1") >= $2)); }
+
+@test "K16 back to where it came from: only what was written since is copied" {
+	filter
+	mirror m
+	wait_state m ready
+	msg bitmap add b
+	msg job complete m
+	finished m
+	onto "$T"
+	dismiss m
+	w 0x71 3M 64K
+	w 0x72 9M 64K
+	to "$S" by_bitmap m on_success
+	wait_state m ready
+	[[ $(job done m) == 256 ]]
+	w 0x73 12M 64K
+	msg job complete m
+	finished m
+	origin_is "$S"
+	same_as "$S" "$T"
+	[ "$(ranges b)" = "24576 128" ] # since the start
+}
+# by_bitmap ID MODE: of what is dirty in b, to $TARGET
+by_bitmap() {
+	msg mirror start "$1" target="${TARGET:-$T}" sync=bitmap bitmap=b bitmap_mode="$2" auto_dismiss=0
+}
+
+@test "K17 a mirror by a bitmap, and what becomes of that, for each mode and end" {
+	local mode how left
+	filter
+	for how in soft force error; do
+		for mode in never on_success; do
+			dd if="$S" of="$T" bs=1M iflag=direct oflag=direct status=none
+			msg bitmap add b
+			w 0x1 1M 64K
+			dmsetup create t --table "0 $SECTORS linear $T 0"
+			to /dev/mapper/t by_bitmap m $mode
+			wait_state m ready
+			[[ $(job done m) == 128 && $(bitmap busy b) == m ]]
+			refused "in use by job 'm'" msg bitmap clear b
+			w 0x2 2M 64K
+			wait_for 10 same_as "$S" "$T"
+			case $how in
+			soft)
+				msg job cancel m
+				finished m
+				;;
+			force)
+				msg job cancel m force
+				finished m 30 cancelled
+				;;
+			error)
+				dmsetup load t --table "0 $SECTORS error"
+				dmsetup resume t
+				w 0x3 2M 64K
+				finished m 30 error
+				;;
+			esac
+			left=$'2048 128\n4096 128'
+			[[ $how$mode != softon_success ]] || left="4096 128"
+			[ "$(ranges b)" = "$left" ]
+			[[ $(bitmap busy b) == - ]]
+			# it says what the destination lacks, in any case
+			dmsetup load t --table "0 $SECTORS linear $T 0"
+			dmsetup resume t
+			dismiss m
+			w 0x4 3M 64K
+			to /dev/mapper/t by_bitmap m on_success
+			wait_state m ready
+			msg job cancel m
+			finished m
+			same_as "$S" "$T"
+			dismiss m
+			[ "$(count b)" = 0 ]
+			msg bitmap remove b
+			dmsetup remove t
+		done
+	done
+	msg bitmap add b
+	refused "needs a bitmap" msg mirror start m target="$T" sync=bitmap
+	refused "bitmap_mode must be given" msg mirror start m target="$T" sync=bitmap bitmap=b
+	refused "without a bitmap" msg mirror start m target="$T" sync=full bitmap_mode=never
+	refused "sync=bitmap only" msg mirror start m target="$T" sync=full bitmap=b bitmap_mode=never
+	refused "no bitmap 'c'" msg mirror start m target="$T" sync=bitmap bitmap=c bitmap_mode=never
+	msg bitmap add c
+	n=$(devno "$F")
+	refused "what it holds can't change" msg transaction 2 "$n" 4 bitmap merge b c \
+		"$n" 7 mirror start m target="$T" sync=bitmap bitmap=b bitmap_mode=never
+	[[ $(bitmap busy b) == - && $(bitmap busy c) == - ]]
+}
 
 @test "K a suspend, and a reload, while a mirror completes" {
 	dmsetup create t --table "0 $SECTORS linear $T 0"
