@@ -73,6 +73,19 @@ static int bk_mirror_freeze_closed(struct bk_mirror *m, unsigned long end)
 	return r;
 }
 
+/* From here on it can't be taken back. False if it has been already. */
+static bool bk_mirror_seal(struct bk_mirror *m)
+{
+	struct bk_job *job = &m->job;
+	bool ok;
+
+	spin_lock(&job->lock);
+	ok = !job->cancel && !job->err;
+	job->finalize |= ok;
+	spin_unlock(&job->lock);
+	return ok;
+}
+
 /*
  * The same, and let it take the origin's place. What writes were told to be
  * durable is so there before the first of them can end there, and it answers:
@@ -92,6 +105,8 @@ static int bk_mirror_pivot_closed(struct bk_mirror *m, unsigned long end)
 	r = m->dest->error;
 	if (r)
 		return r;
+	if (!bk_mirror_seal(m))
+		return -ECANCELED;
 	/* Else it would go on copying, from the destination to itself. */
 	bk_mcopy_hold(m->mc, true);
 	bk_pivot_exchange(m->job.origin);
@@ -281,11 +296,5 @@ int bk_mirror_finish(struct bk_job *job, bool pivot)
 		if (r)
 			return r;
 	}
-	if (m->end != BK_MEND_PIVOTED)
-		return bk_mirror_leave(m);
-	/* It can't be taken back any more. */
-	spin_lock(&job->lock);
-	job->finalize = true;
-	spin_unlock(&job->lock);
-	return 0;
+	return m->end == BK_MEND_PIVOTED ? 0 : bk_mirror_leave(m);
 }
