@@ -34,6 +34,14 @@ static bool bk_backup_set_next(struct bk_backup *b, struct bk_pit *pit,
 	return ok;
 }
 
+static int bk_backup_say_chain(struct bk_job *job, char *error, size_t size)
+{
+	scnprintf(error, size,
+		  "job '%.64s': its destination has not ended what it was writing %d checkpoints ago",
+		  job->id, BK_PIT_CHAIN);
+	return -EBUSY;
+}
+
 /**
  * bk_backup_move_prepare - make the point in time that is to take the place
  * @job:	the job
@@ -69,6 +77,8 @@ int bk_backup_move_prepare(struct bk_job *job, char *error, size_t size)
 		scnprintf(error, size,
 			  "job '%.64s' ends, or is being moved by another transaction",
 			  job->id);
+	else if (err == -EAGAIN)
+		err = bk_backup_say_chain(job, error, size);
 	else if (err)
 		bk_backup_say_pit(b, err, error, size);
 	if (pit)
@@ -110,9 +120,10 @@ void bk_backup_move_end(struct bk_job *job, bool made)
 	}
 	spin_unlock(&job->lock);
 	if (made) {
+		bk_pit_replace(pit, next);
 		/* for people to look at: a copy or two may be counted wrong */
 		atomic64_set(&job->done, 0);
-		bk_pit_replace(pit, next);
+		bk_job_set_total(job, next->len);
 		bk_backup_drop_pit(pit);
 	} else if (next) {
 		bk_backup_drop_pit(next);

@@ -252,10 +252,12 @@ struct bk_pit *bk_backup_get_pit(struct bk_backup *b)
 static int bk_backup_copy(struct bk_job *job)
 {
 	struct bk_backup *b = bk_backup_of(job);
-	struct bk_pit *pit = b->pit;
+	struct bk_pit *pit;
 
-	if (b->params.sync == BK_SYNC_NONE ||
-	    atomic_read(&pit->background) >= b->params.max_workers)
+	if (b->params.sync == BK_SYNC_NONE)
+		return -EBUSY;
+	pit = b->pit;
+	if (atomic_read(&pit->background) >= b->params.max_workers)
 		return -EBUSY;
 	/* Guests first: both to the budget and to the destination. */
 	if (bk_pool_defer_background(&job->origin->pool))

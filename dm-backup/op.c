@@ -151,6 +151,7 @@ void bk_op_finish(struct bk_op *op)
 	if (base != op)
 		bk_op_put(base);
 	bk_op_put(op);
+	bk_pit_writer_gone(pit);
 	if (!bk_pit_is_stopped(pit))
 		pit->ops->kick(pit);
 	bk_pit_put(pit);
@@ -218,6 +219,7 @@ bool bk_op_claim(struct bk_op *op, unsigned long from, unsigned long end,
 	op->state = BK_OP_READING;
 	bk_map_set(pit->claimed, from, run_end);
 	list_add(&op->bucket, &bucket->ops);
+	atomic_inc(&pit->writers);	/* until bk_op_finish() */
 	spin_unlock(&bucket->lock);
 	return true;
 }
@@ -399,23 +401,30 @@ static enum bk_stage bk_op_stage(struct bk_op *op)
 	return stage;
 }
 
-/* Keep @op until what its point in time has replaced has ended? */
+/*
+ * Keep @op until what its point in time has replaced has ended; if that is stopped
+ * itself nobody wants @op any more. False if it need not wait.
+ */
 static bool bk_op_stay_behind(struct bk_op *op)
 {
 	struct bk_pit *pit = op->pit;
-	bool stays;
+	bool behind, stopped;
 
-	if (likely(!READ_ONCE(pit->behind)))
-		return false;
 	bk_op_count(op, false);	/* once on the list it may be anybody's */
 	spin_lock(&pit->lock);
-	stays = pit->behind && !bk_pit_is_stopped(pit);
-	if (stays)
+	behind = pit->behind;
+	stopped = bk_pit_is_stopped(pit);
+	if (behind && !stopped)
 		list_add_tail(&op->retry, &pit->retry);
 	spin_unlock(&pit->lock);
-	if (!stays)
+	if (!behind) {
 		bk_op_count(op, true);
-	return stays;
+	} else if (stopped) {
+		bk_op_unstage(op);
+		bk_op_unclaim(op, BLK_STS_OK);
+		bk_op_finish(op);
+	}
+	return behind;
 }
 
 /* On the destination's queue: this one may be the one that releases bios. */
@@ -428,8 +437,9 @@ static void bk_op_start_write(struct bk_op *op)
 	op->write.sectors = bk_op_sectors(op);
 	op->write.unit = 1u << pit->shift;
 	op->write.zeroes = pit->params.zeroes;
-	if (!bk_op_stay_behind(op))
-		bk_write_start(&op->write);
+	if (unlikely(READ_ONCE(pit->behind)) && bk_op_stay_behind(op))
+		return;
+	bk_write_start(&op->write);
 }
 
 /* Copy the clusters of @op one by one from now on: one of them is bad. */

@@ -52,10 +52,8 @@ static void bk_pit_free_work(struct work_struct *work)
 {
 	struct bk_pit *pit = container_of(work, struct bk_pit, free_work);
 
-	if (pit->successor) {
-		bk_pit_go_ahead(pit->successor);
+	if (pit->successor)
 		bk_pit_put(pit->successor);
-	}
 	pit->ops->release(pit);
 	bk_pit_free(pit);
 }
@@ -101,6 +99,7 @@ static void bk_pit_setup(struct bk_pit *pit)
 	kref_init(&pit->ref);
 	pit->lane_shift = chunk > 1 ? ilog2(roundup_pow_of_two(chunk)) : 0;
 	atomic_long_set(&pit->todo, pit->clusters);
+	atomic_set(&pit->writers, 1);	/* dropped by bk_pit_replace() */
 	spin_lock_init(&pit->lock);
 	INIT_LIST_HEAD(&pit->staged);
 	INIT_LIST_HEAD(&pit->retry);
@@ -181,7 +180,7 @@ out_free:
 /**
  * bk_pit_create_next - make another point in time that is to take this one's place
  * @pit:	the point in time
- * @error:	as bk_pit_create()
+ * @error:	as bk_pit_create(); -EAGAIN: too many wait for one before to end
  *
  * Of the same owner, which is asked to release this one as well. It writes
  * nothing until this one has ended.
@@ -190,12 +189,20 @@ out_free:
  */
 struct bk_pit *bk_pit_create_next(struct bk_pit *pit, int *error)
 {
-	struct bk_pit *next = bk_pit_create(pit->origin, pit->dest,
-					    &pit->params, pit->ops, pit->owner,
-					    pit->name, error);
+	unsigned int chain = READ_ONCE(pit->behind) ? pit->chain + 1 : 1;
+	struct bk_pit *next;
 
-	if (next)
+	/* Each keeps its maps: a destination that hangs is not to fill memory. */
+	if (chain > BK_PIT_CHAIN) {
+		*error = -EAGAIN;
+		return NULL;
+	}
+	next = bk_pit_create(pit->origin, pit->dest, &pit->params, pit->ops,
+			     pit->owner, pit->name, error);
+	if (next) {
 		next->behind = true;
+		next->chain = chain;
+	}
 	return next;
 }
 
@@ -256,17 +263,37 @@ void bk_pit_stop(struct bk_pit *pit)
  * @next:	of bk_pit_create_next()
  *
  * Who waits for this one comes in again, and meets the other. Its writes in
- * flight may be to the same clusters: the other's are to come later, and that
- * the last reference tells, as each op has one.
+ * flight may be to the same clusters: the other's come later. No op of this one
+ * begins once it is stopped.
  *
  * Context: process, sleeps; not from the filter's copy queue.
  */
 void bk_pit_replace(struct bk_pit *pit, struct bk_pit *next)
 {
 	bk_pit_get(next);
+	atomic_inc(&next->writers);
+	/* before the put below, and so before the last one: a full barrier */
 	WRITE_ONCE(pit->successor, next);
 	bk_pit_stop(pit);
 	bk_pit_quit(pit);
+	bk_pit_writer_gone(pit);
+}
+
+/**
+ * bk_pit_writer_gone - something has ended that might have written
+ * @pit:	the point in time; the caller holds it
+ *
+ * If that was the last one, and another is in its place, that may write.
+ *
+ * Context: process; does not sleep.
+ */
+void bk_pit_writer_gone(struct bk_pit *pit)
+{
+	/* Each holds the next one, and is counted there. */
+	while (atomic_dec_and_test(&pit->writers)) {
+		pit = pit->successor;
+		bk_pit_go_ahead(pit);
+	}
 }
 
 /**

@@ -10,7 +10,7 @@
  *   nothing more is asked of its owner but to release it.
  *
  *   Another one may take its place, on the same destination, at a cut: until the
- *   last of its own I/O has ended, the other's writes are kept back.
+ *   last of its own ops has ended, the other's writes are kept back.
  *
  * Its clusters are cow.h's, the copies under way are op.h's, who reads it is
  * reader.h's.
@@ -46,6 +46,9 @@
 
 #define BK_BUCKET_BITS		7
 #define BK_OPS_RESERVED		4
+
+/* How many, each in the place of the one before, may wait for one to end. */
+#define BK_PIT_CHAIN		4
 
 struct bk_pit;
 
@@ -153,6 +156,8 @@ struct bk_pit_params {
  * @cursor:	where the next background copy is looked for
  * @careful:	[first, end) of clusters to copy one by one after a read error
  * @successor:	what has taken its place, a reference; set before it is stopped
+ * @chain:	how many it may have to wait for
+ * @writers:	its ops, one until it is replaced, and one while it is behind
  * @lock:	protects what follows
  * @behind:	it has taken the place of one that has not ended: no write yet
  * @staged:	ops with data only in memory, oldest first
@@ -190,6 +195,8 @@ struct bk_pit {
 	unsigned long cursor;
 	unsigned long careful[2];
 	struct bk_pit *successor;
+	unsigned int chain;
+	atomic_t writers;
 
 	spinlock_t lock;	/* all that follows but buckets */
 	bool behind;
@@ -216,6 +223,7 @@ struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
 			     const char *name, int *error);
 struct bk_pit *bk_pit_create_next(struct bk_pit *pit, int *error);
 void bk_pit_replace(struct bk_pit *pit, struct bk_pit *next);
+void bk_pit_writer_gone(struct bk_pit *pit);
 void bk_pit_put(struct bk_pit *pit);
 void bk_pit_stop(struct bk_pit *pit);
 void bk_pit_complete(struct bk_pit *pit);

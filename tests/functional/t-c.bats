@@ -474,6 +474,27 @@ on_its_way() { # WRITES that dm-delay keeps
 	((n == $1))
 }
 
+@test "C18 the target of another job that hangs is nobody else's business" {
+	slow t /dev/ram2 0 0
+	filter
+	begin_none j
+	TARGET=/dev/mapper/t begin_none k
+	hang t
+	# one read of the origin serves both
+	w 0xa1 0 64K
+	snap ref
+	msg job checkpoint j
+	w 0xa2 0 64K
+	wait_for 20 saved 0 64K
+	is 0xa1 0 64K "$T"
+	unhang t
+	cmp -n 65536 /dev/mapper/t /tmp/fill-s
+	msg job cancel j
+	msg job cancel k
+	finished j 60 cancelled
+	finished k 60 cancelled
+}
+
 @test "C18 a target that hangs across a checkpoint: no write waits, and the job ends" {
 	slow t "$T" 0 0
 	TARGET=/dev/mapper/t
@@ -483,6 +504,11 @@ on_its_way() { # WRITES that dm-delay keeps
 	w 0xa1 0 64K
 	msg job checkpoint j
 	w 0xa2 0 64K
+	msg job checkpoint j
+	msg job checkpoint j
+	msg job checkpoint j
+	refused "job 'j': its destination has not ended what it was writing 4 checkpoints ago" msg job checkpoint j
+	w 0xa3 0 64K
 	# the budget is spent: now, and not before, a write waits, and breaks it
 	dd if=/dev/zero of="$F" bs=64K count=100 seek=1 oflag=direct status=none
 	finished j 60 broken
