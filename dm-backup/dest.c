@@ -33,6 +33,12 @@ static const struct kernel_param_ops bk_orphans_ops = {
 module_param_cb(orphans, &bk_orphans_ops, NULL, 0444);
 MODULE_PARM_DESC(orphans, "Destinations that were given up and hang (MAJ:MIN ...)");
 
+/* Does nobody wait for it any more, and nobody view it? */
+static bool bk_dest_is_orphan(struct bk_dest *dest)
+{
+	return !READ_ONCE(dest->wq) && !bk_dest_is_viewed(dest);
+}
+
 /**
  * bk_dest_list_orphans - name the destinations that nobody waits for any more
  * @buf:	where to
@@ -47,7 +53,7 @@ int bk_dest_list_orphans(char *buf, size_t size)
 
 	spin_lock(&bk_dests_lock);
 	list_for_each_entry(dest, &bk_dests, list)
-		if (!READ_ONCE(dest->wq) && !bk_dest_is_viewed(dest))
+		if (bk_dest_is_orphan(dest))
 			len += scnprintf(buf + len, size - len, "%s%u:%u",
 					 len ? " " : "", MAJOR(dest->dev),
 					 MINOR(dest->dev));
@@ -78,7 +84,10 @@ static void bk_dest_done(struct bk_dest *dest, int error)
 	bk_dest_put(dest);
 }
 
-/* Is a destination of an earlier job, the same device, about to be closed? */
+/*
+ * Is a destination of an earlier job, the same device, about to be closed? One that
+ * was given up may be, too: its last write need not hang.
+ */
 static bool bk_dest_closing(dev_t dev)
 {
 	struct bk_dest *dest;
@@ -86,7 +95,8 @@ static bool bk_dest_closing(dev_t dev)
 
 	spin_lock(&bk_dests_lock);
 	list_for_each_entry(dest, &bk_dests, list)
-		closing |= dest->dev == dev && !refcount_read(&dest->users);
+		closing |= dest->dev == dev && (!refcount_read(&dest->users) ||
+						bk_dest_is_orphan(dest));
 	spin_unlock(&bk_dests_lock);
 	return closing;
 }

@@ -365,6 +365,22 @@ not_there() { ! dmsetup info "$1" > /dev/null 2>&1; }
 	insmod "$build/dm_backup.ko"
 }
 
+@test "G9 cancelled by force, and the next one to the same target at once" {
+	slow_target 300
+	filter
+	for i in 1 2 3; do
+		msg backup start j target="$TARGET" sync=none auto_dismiss=0
+		wait_state j running
+		w 0xa$i 0 4K # its copy is on the way for 300 ms
+		msg job cancel j force
+		wait_state j concluded
+		msg job dismiss j
+	done
+	start k
+	finished k
+	cmp "$S" "$T"
+}
+
 @test "G9 cancel by force while the target hangs: at once, and the job's buffers leave the budget" {
 	slow_target 0
 	filter
