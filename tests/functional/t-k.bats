@@ -97,7 +97,7 @@ dismiss() {
 	finished m 30 cancelled
 }
 
-@test "K5 small pieces, large granules, a length that is no multiple of them; pause" {
+@test "A13 K5 small pieces, large granules, a length that is no multiple of them; pause" {
 	local o
 	for o in "buf_size=8" "granularity=1 max_chunk=8" "granularity=16" \
 		"granularity=131072 max_chunk=64" "granularity=2048 buf_size=64"; do
@@ -309,9 +309,14 @@ burst() {
 	finished m
 }
 
-@test "K what a start refuses" {
+@test "A13 K what a start refuses" {
 	filter
-	refused "granularity: '3' is not a power of two|granularity" mirror m granularity=3
+	for g in 0 3 24 262144 -1 512B; do
+		refused "granularity" mirror m granularity=$g
+	done
+	for b in 0 -1 x; do
+		refused "buf_size" mirror m buf_size=$b
+	done
 	refused "sync" msg mirror start m target="$T" sync=incremental
 	refused "is in use" to "$S" mirror m
 	refused "is the filter itself" to "$F" mirror m
