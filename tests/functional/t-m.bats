@@ -234,6 +234,46 @@ charged() {
 	same ref $T
 }
 
+# one_fails NAME: one in a hundred of what a fault injector knows fails from now on
+one_fails() {
+	local dir=/sys/kernel/debug/$1
+	[[ -d $dir ]] || return 1
+	echo 0 > "$dir/verbose"
+	echo -1 > "$dir/times"
+	echo 1 > "$dir/probability"
+}
+none_fails() {
+	local dir
+	for dir in /sys/kernel/debug/fail*/probability; do
+		[[ ! -e $dir ]] || echo 0 > "$dir"
+	done
+	echo 0 > /sys/block/ram1/make-it-fail
+}
+
+@test "M8 one in a hundred writes to the target fails, and of allocations that can't wait" {
+	mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug || true
+	[[ -d /sys/kernel/debug/fail_make_request ]] || skip "no fault injection"
+	filter
+	writers
+	for round in 1 2 3 4; do
+		cut_start j speed=16777216 max_chunk=128 on_target_error=ignore
+		one_fails fail_make_request
+		one_fails failslab
+		echo 1 > /sys/block/ram1/make-it-fail
+		sleep 1
+		go j
+		wait_state j concluded
+		none_fails
+		finished j
+		[ "$(job errors j)" -gt 0 ]
+		same ref "$T"
+		msg job dismiss j
+		wait_for 20 no_jobs
+	done
+	writers_end
+	cmp "$S" "$F"
+}
+
 @test "the table can't be replaced but by the twin" {
 	filter
 	run dmsetup load f --table "0 $SECTORS linear $S 0"
