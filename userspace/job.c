@@ -23,6 +23,8 @@ int job_find(int argc, char **argv, struct device *d, char **id)
 	if (r)
 		return r;
 	if (argc > 1 && *argv[1]) {
+		if (!is_word("job", argv[1]))
+			return EX_USAGE_;
 		*id = xstrdup(argv[1]);
 		return EX_OK;
 	}
@@ -46,8 +48,6 @@ static int verb(int argc, char **argv, const char *name, const char *more)
 	char *id = NULL;
 	int r = job_find(argc, argv, &d, &id);
 
-	if (!r && !is_word("job", id))
-		r = EX_USAGE_;
 	if (!r)
 		r = filter_send(&d, name, "job %s %s%s", name, id, more);
 	free(id);
@@ -144,8 +144,6 @@ int cmd_job_show(int argc, char **argv, const struct options *o)
 	char *id = NULL, *answer;
 	int r = job_find(argc, argv, &d, &id);
 
-	if (!r && !is_word("job", id))
-		r = EX_USAGE_;
 	if (!r) {
 		answer = filter_ask(&d, "job show %s", id);
 		if (answer)
@@ -165,8 +163,6 @@ int cmd_job_wait(int argc, char **argv, const struct options *o)
 	char *id = NULL;
 	int r = job_find(argc, argv, &d, &id);
 
-	if (!r && !is_word("job", id))
-		r = EX_USAGE_;
 	if (!r) {
 		f.id = id;
 		r = follow_jobs(&f, 1, id, o->progress);

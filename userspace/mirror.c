@@ -148,8 +148,6 @@ int cmd_job_complete(int argc, char **argv, const struct options *o)
 	char *id = NULL;
 	int r = job_find(argc, argv, &d, &id);
 
-	if (!r && !is_word("job", id))
-		r = EX_USAGE_;
 	/* It changes the table: nobody else is to, meanwhile. */
 	if (!r)
 		r = device_find_filter_locked(argv[0], &d);
