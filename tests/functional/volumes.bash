@@ -64,9 +64,11 @@ catches() {
 jobs_of() { dmbackup job list "$1" --noheadings | awk '{ print $1 }'; }
 
 none_suspended() {
-	local suspended
-	for suspended in /sys/block/dm-*/dm/suspended; do
-		[[ $(<"$suspended") == 0 ]] || return 1
+	local dev suspended
+	for dev in /sys/block/dm-*/dm; do
+		# One that goes meanwhile is not.
+		read -r suspended 2> /dev/null < "$dev/suspended" || suspended=0
+		[[ $suspended == 0 ]] || return 1
 	done
 }
 # Can a file system be written? A frozen one would wait for ever.
