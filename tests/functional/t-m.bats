@@ -234,13 +234,14 @@ charged() {
 	same ref $T
 }
 
-# one_fails NAME: one in a hundred of what a fault injector knows fails from now on
+# one_fails NAME [EACH]: one in a hundred of what a fault injector knows fails from now on: by chance, or each EACHth
 one_fails() {
 	local dir=/sys/kernel/debug/$1
 	[[ -d $dir ]] || return 1
 	echo 0 > "$dir/verbose"
 	echo -1 > "$dir/times"
-	echo 1 > "$dir/probability"
+	echo "${2:-1}" > "$dir/interval"
+	echo $((${2:+99} + 1)) > "$dir/probability"
 }
 none_fails() {
 	local dir
@@ -256,10 +257,12 @@ none_fails() {
 	filter
 	writers
 	for round in 1 2 3 4; do
-		cut_start j speed=16777216 max_chunk=128 on_target_error=ignore
-		one_fails fail_make_request
+		cut_start j speed=65536 max_chunk=128 on_target_error=ignore
+		# of 256 writes, of which a few have gone, so that two fail whatever the speed of the machine
+		one_fails fail_make_request 100
 		one_fails failslab
 		echo 1 > /sys/block/ram1/make-it-fail
+		msg job set_speed j 16777216
 		sleep 1
 		go j
 		wait_state j concluded
