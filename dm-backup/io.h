@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A bio's way through the filter: map, end_io, waiting, and coming in again.
+ * io-int.h says which file is about what.
  *
  * What it promises
  *   Reads and empty flushes never wait. A write waits only for copies of old
