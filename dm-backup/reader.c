@@ -42,15 +42,24 @@ static unsigned long bk_pit_unread_end(struct bk_pit *pit,
 	return min(first, end);
 }
 
+/* Where is the saved copy of @first, and of what is saved there too up to *@end? */
+static struct bk_dest *bk_pit_saved_on(struct bk_pit *pit, unsigned long first,
+				       unsigned long *end)
+{
+	*end = find_next_bit(pit->pending, *end, first);
+	*end = find_next_bit(pit->claimed, *end, first);
+	return pit->dest;
+}
+
 /*
- * Where is @first to be had, and the same up to *@end, which is made less if need
- * be? *@op: the op whose buffer it is in.
+ * Where is @r's first cluster to be had, and the same up to its end, which is made
+ * less if need be? *@op: the op whose buffer it is in.
  */
 static enum bk_source bk_pit_source(struct bk_pit *pit,
 				    struct bk_bucket *bucket,
-				    unsigned long first, unsigned long *end,
-				    struct bk_op **op)
+				    struct bk_reader *r, struct bk_op **op)
 {
+	unsigned long first = r->first, *end = &r->end;
 	const unsigned long *covered = READ_ONCE(pit->covered);
 
 	if (!bk_pit_is_readable(pit))
@@ -67,8 +76,7 @@ static enum bk_source bk_pit_source(struct bk_pit *pit,
 			return BK_SOURCE_MEMORY;
 		}
 	} else if (!test_bit(first, pit->pending)) {
-		*end = find_next_bit(pit->pending, *end, first);
-		*end = find_next_bit(pit->claimed, *end, first);
+		r->dest = bk_pit_saved_on(pit, first, end);
 		return BK_SOURCE_DEST;
 	}
 	*end = bk_pit_unread_end(pit, bucket, first, *end);
@@ -101,9 +109,12 @@ unsigned int bk_reader_begin(struct bk_reader *r, struct bk_pit *pit,
 	r->end = min(bk_pit_cluster(pit, end - 1) + 1,
 		     bk_pit_lane_end(pit, first));
 	r->awaited = false;
+	r->dest = NULL;
 
 	spin_lock(&bucket->lock);
-	r->source = bk_pit_source(pit, bucket, first, &r->end, &op);
+	r->source = bk_pit_source(pit, bucket, r, &op);
+	if (r->dest)
+		bk_dest_get(r->dest);
 	if (r->source == BK_SOURCE_MEMORY) {
 		/* One more user: the buffer stays, in the budget or not. */
 		r->base = op->base;
@@ -195,6 +206,8 @@ bool bk_reader_end(struct bk_reader *r, blk_status_t *status)
 	list_del(&r->list);
 	awaited = r->awaited;
 	spin_unlock_irqrestore(&bucket->reader_lock, flags);
+	if (r->dest)
+		bk_dest_put(r->dest);
 	return awaited;
 }
 

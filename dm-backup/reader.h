@@ -58,6 +58,7 @@ enum bk_source {
  * @list:	in its bucket's readers, if it is of a device; reader_lock
  * @pit:	the point in time; the reader's owner holds it
  * @source:	where
+ * @dest:	if it is a destination's: which, with a reference as its user
  * @awaited:	an op waits for its end; reader_lock
  * @first:	first cluster
  * @end:	end, exclusive
@@ -67,6 +68,7 @@ struct bk_reader {
 	struct list_head list;
 	struct bk_pit *pit;
 	enum bk_source source;
+	struct bk_dest *dest;
 	bool awaited;
 	unsigned long first;
 	unsigned long end;

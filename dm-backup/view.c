@@ -132,7 +132,7 @@ static int bk_view_map_read(struct bk_view *view, struct bio *bio,
 		bio_set_dev(bio, view->dev->bdev);
 		return DM_MAPIO_REMAPPED;
 	case BK_SOURCE_DEST:
-		bio_set_dev(bio, view->pit->dest->bdev.bdev);
+		bio_set_dev(bio, vb->reader.dest->bdev.bdev);
 		return DM_MAPIO_REMAPPED;
 	default:
 		INIT_WORK(&vb->work, bk_view_copy_work);
