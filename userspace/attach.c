@@ -364,34 +364,69 @@ int cmd_attach(int argc, char **argv, const struct options *o)
 struct detach {
 	const struct device *d;
 	struct dm_tab live;
-	struct dm_tab old;	/* the table that moves up again */
+	struct dm_tab old;	/* the table that is to be there again */
+	unsigned int major;	/* what the filter stands on */
+	unsigned int minor;
 	struct dm_dev lower;
 };
 
-/* The hidden device below a filter, and its table. */
-static int detach_read(struct detach *x)
+int attach_lower(const struct device *d, struct dm_dev *lower)
 {
 	unsigned int ma, mi;
-	char *expected = lower_name(x->d);
-	int r = dm_tab_read(x->d->dm.name, &x->live);
-	bool ours;
+	char *expected = lower_name(d);
+	struct dm_tab t = { 0 };
+	int err = dm_by_name(expected, lower);
 
-	ours = !r && (dm_tab_is(&x->live, "backup") ||
-		      dm_tab_is(&x->live, "backup-pass"));
-	if (!ours) {
-		say("%s: has no backup filter", x->d->arg);
-		free(expected);
-		return EX_NODEV;
-	}
-	ours = table_devno(&x->live, &ma, &mi) &&
-	       !dm_by_devno(ma, mi, &x->lower) &&
-	       !strcmp(x->lower.name, expected);
+	if (!err)
+		err = dm_tab_read(d->dm.name, &t);
+	if (!err && (!table_devno(&t, &ma, &mi) || ma != lower->major ||
+		     mi != lower->minor))
+		err = -ENXIO;
+	dm_tab_free(&t);
 	free(expected);
-	if (!ours) {
+	return err;
+}
+
+/*
+ * It stands on something else: was it moved there, by force? Then what is to be
+ * there again is that, as long as it is active.
+ */
+static int detach_moved(struct detach *x, bool force)
+{
+	char *expected = lower_name(x->d), *params;
+	int err = dm_by_name(expected, &x->lower);
+
+	free(expected);
+	if (err) {
 		say("%s: was not attached but opened", x->d->arg);
 		hint("dmbackup close %s", x->d->arg);
 		return EX_REFUSED;
 	}
+	if (!force) {
+		say("%s: was moved to %u:%u by force; without the filter nothing keeps what has made it from bringing the old data back",
+		    x->d->arg, x->major, x->minor);
+		hint("--force leaves it there, until it is deactivated");
+		return EX_REFUSED;
+	}
+	params = xasprintf("%u:%u 0", x->major, x->minor);
+	dm_tab_add(&x->old, 0, dm_tab_len(&x->live), "linear", params);
+	free(params);
+	return EX_OK;
+}
+
+/* What is below a filter, and what is to be there again. */
+static int detach_read(struct detach *x, bool force)
+{
+	int r = dm_tab_read(x->d->dm.name, &x->live);
+
+	if (r || (!dm_tab_is(&x->live, "backup") &&
+		  !dm_tab_is(&x->live, "backup-pass")) ||
+	    !table_devno(&x->live, &x->major, &x->minor)) {
+		say("%s: has no backup filter", x->d->arg);
+		return EX_NODEV;
+	}
+	if (attach_lower(x->d, &x->lower))
+		return detach_moved(x, force);
 	r = dm_tab_read(x->lower.name, &x->old);
 	if (r)
 		say("%s: the table of %s can't be read: %s", x->d->arg,
@@ -440,7 +475,7 @@ static int detach_failed(const struct detach *x, int err)
  */
 static int detach_filter(struct detach *x)
 {
-	char *params = xasprintf("%u:%u", x->lower.major, x->lower.minor);
+	char *params = xasprintf("%u:%u", x->major, x->minor);
 	struct dm_tab pass = { 0 };
 	int err, r;
 
@@ -567,7 +602,7 @@ int cmd_detach(int argc, char **argv, const struct options *o)
 	if (r)
 		return r;
 	x.d = &d;
-	r = detach_read(&x);
+	r = detach_read(&x, o->force);
 	if (!r)
 		r = view_check_none(&d);
 	if (!r && dm_tab_is(&x.live, "backup"))

@@ -240,3 +240,40 @@ int follow_jobs(struct follow *f, unsigned int n, const char *title, bool bar)
 	free(p.state);
 	return r;
 }
+
+bool follow_until(const struct device *d, const char *id, const char *title,
+		  const char *wanted, bool bar)
+{
+	struct progress p = { .title = title, .began = now_ms() };
+	bool found = false, over = false, standby = false;
+	char *answer, *cause;
+
+	bar = bar || isatty(2);
+	while (!found && !over && !standby) {
+		answer = filter_ask(d, "job show %s", id);
+		free(p.state);
+		p.state = answer ? show_value(answer, "state") : NULL;
+		over = !p.state || !strcmp(p.state, "concluded");
+		found = p.state && !strcmp(p.state, wanted);
+		standby = p.state && !strcmp(p.state, "standby");
+		if (bar && !over) {
+			p.done = show_number(answer, "done") * 512;
+			p.total = show_number(answer, "total") * 512;
+			progress_show(&p);
+		}
+		if (standby) {
+			progress_clear();
+			cause = show_value(answer, "cause");
+			say("%s: job %s is on standby: %s", d->arg, id, cause);
+			hint("dmbackup job resume tries again, dmbackup job cancel --force gives up");
+			free(cause);
+		} else if (!found && !over) {
+			usleep(200000);
+		}
+		free(answer);
+	}
+	if (bar && !standby)
+		progress_clear();
+	free(p.state);
+	return found || over;
+}

@@ -14,7 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int lvm_run(char *const argv[], bool (*fn)(char *line, void *ctx), void *ctx)
+/* @err: its errors are read, too. */
+static int run(char *const argv[], bool err,
+	       bool (*fn)(char *line, void *ctx), void *ctx)
 {
 	int fds[2], status;
 	char line[4096];
@@ -29,6 +31,8 @@ int lvm_run(char *const argv[], bool (*fn)(char *line, void *ctx), void *ctx)
 	pid = fork();
 	if (!pid) {
 		dup2(fds[1], 1);
+		if (err)
+			dup2(fds[1], 2);
 		/* LVM's tools complain of descriptors they did not open. */
 		setenv("LVM_SUPPRESS_FD_WARNINGS", "1", 1);
 		execvp(argv[0], argv);
@@ -44,8 +48,39 @@ int lvm_run(char *const argv[], bool (*fn)(char *line, void *ctx), void *ctx)
 		fclose(f);
 	if (pid > 0 && waitpid(pid, &status, 0) == pid && !status && ok)
 		return EX_OK;
-	say("%s failed", argv[0]);
 	return EX_FAILED;
+}
+
+int lvm_run(char *const argv[], bool (*fn)(char *line, void *ctx), void *ctx)
+{
+	int r = run(argv, false, fn, ctx);
+
+	if (r)
+		say("%s failed", argv[0]);
+	return r;
+}
+
+static bool keep_line(char *line, void *ctx)
+{
+	char **all = ctx;
+	char *next = xasprintf("%s%s\n", *all ? *all : "", line);
+
+	free(*all);
+	*all = next;
+	return true;
+}
+
+int lvm_run_quiet(char *const argv[])
+{
+	char *all = NULL;
+	int r = run(argv, true, keep_line, &all);
+
+	if (r) {
+		fputs(all ? all : "", stderr);
+		say("%s failed", argv[0]);
+	}
+	free(all);
+	return r;
 }
 
 char *lvm_vg(const char *lv)

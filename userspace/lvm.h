@@ -17,6 +17,9 @@
  */
 int lvm_run(char *const argv[], bool (*fn)(char *line, void *ctx), void *ctx);
 
+/* The same; what it prints, errors included, is only shown if it fails. */
+int lvm_run_quiet(char *const argv[]);
+
 /* Is there a volume "vg/lv", and is it active? */
 struct lvm_state {
 	bool there;

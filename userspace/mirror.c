@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * dmbackup mirror: a copy that follows a device in use, and moving the device
- * there.
- *
- * After a pivot the device's data is on the target, but whoever makes the device
- * (LVM, cryptsetup, a script at boot) does not know: it would make it of the old
- * one again, with old data. So only a filter that "dmbackup open" has made moves
- * without --force: whoever opens it says of what.
+ * there (move.c).
  */
 
 #include "dm.h"
 #include "dmbackup.h"
 #include "follow.h"
-#include "guard.h"
 #include "job.h"
-#include "report.h"
+#include "move.h"
 #include "words.h"
 
 #include <stdio.h>
@@ -44,115 +38,37 @@ static char *start_words(const struct options *o)
 }
 
 /*------------------------------------------------------------------*/
-/* The pivot */
 
-/* Would somebody bring the old data back? */
-static int check_move(const struct device *d, bool force)
+/* Where a mirror copies to. */
+static int find_target(const struct device *d, const char *id, char **name,
+		       struct device *to)
 {
-	char *lv = device_lv_name(&d->dm);
-	int r = EX_REFUSED;
+	char *answer = filter_ask(d, "job show %s", id);
 
-	if (force || !strncmp(d->dm.uuid, "DMBACKUP-", 9)) {
-		r = EX_OK;
-	} else if (lv) {
-		say("%s: LVM would bring the old data back when it activates %s the next time",
-		    d->arg, lv);
-		hint("--force moves it all the same: before that, rename the volumes so that the new one has its name");
-	} else {
-		say("%s: what has made this device would bring the old data back the next time",
-		    d->arg);
-		hint("--force moves it all the same: see to that yourself, at once");
-	}
-	free(lv);
-	return r;
-}
-
-/*
- * Waits until a job is in a state, or has concluded. Ctrl-C ends the waiting and
- * nothing else. False: it stands by, which has been said, or is gone.
- */
-static bool wait_state(const struct device *d, const char *id,
-		       const char *title, const char *wanted, bool bar)
-{
-	struct progress p = { .title = title, .began = now_ms() };
-	bool found = false, over = false, standby = false;
-	char *answer, *cause;
-
-	bar = bar || isatty(2);
-	while (!found && !over && !standby) {
-		answer = filter_ask(d, "job show %s", id);
-		free(p.state);
-		p.state = answer ? show_value(answer, "state") : NULL;
-		over = !p.state || !strcmp(p.state, "concluded");
-		found = p.state && !strcmp(p.state, wanted);
-		standby = p.state && !strcmp(p.state, "standby");
-		if (bar && !over) {
-			p.done = show_number(answer, "done") * 512;
-			p.total = show_number(answer, "total") * 512;
-			progress_show(&p);
-		}
-		if (standby) {
-			progress_clear();
-			cause = show_value(answer, "cause");
-			say("%s: job %s is on standby: %s", d->arg, id, cause);
-			hint("dmbackup job resume tries again, dmbackup job cancel --force gives up");
-			free(cause);
-		} else if (!found && !over) {
-			usleep(200000);
-		}
-		free(answer);
-	}
-	if (bar && !standby)
-		progress_clear();
-	free(p.state);
-	return found || over;
-}
-
-/* The table as it is now, with the new origin, once more: then it has no other. */
-static int reload(const struct device *d)
-{
-	struct dm_tab t = { 0 };
-	int err = dm_tab_read(d->dm.name, &t);
-
-	if (!err)
-		err = dm_load(d->dm.name, &t, d->dm.read_only);
-	if (!err)
-		err = dm_resume(d->dm.name);
-	if (err)
-		say("%s: has moved, but its table can't be loaded anew: %s",
-		    d->arg, dm_why());
-	dm_tab_free(&t);
-	return code_of_errno(err);
-}
-
-static int complete(const struct device *d, const char *id, const char *title,
-		    const struct options *o)
-{
-	struct follow f = { .d = d, .id = id };
-	int r = check_move(d, o->force);
-
-	if (!r)
-		r = filter_send(d, "complete", "job complete %s", id);
-	if (r)
-		return r;
-	if (!wait_state(d, id, title, "concluded", o->progress))
-		return EX_FAILED;
-	r = follow_jobs(&f, 1, title, o->progress);
-	free(f.last);
-	return r ? r : reload(d);
+	*name = answer ? show_value(answer, "target") : NULL;
+	if (!answer)
+		return filter_send(d, "show", "job show %s", id);
+	free(answer);
+	if (*name)
+		return device_find(*name, to);
+	say("%s: job %s is no mirror", d->arg, id);
+	return EX_REFUSED;
 }
 
 int cmd_job_complete(int argc, char **argv, const struct options *o)
 {
-	struct device d;
-	char *id = NULL;
+	struct device d, to;
+	char *id = NULL, *target = NULL;
 	int r = job_find(argc, argv, &d, &id);
 
 	/* It changes the table: nobody else is to, meanwhile. */
 	if (!r)
 		r = device_find_filter_locked(argv[0], &d);
 	if (!r)
-		r = complete(&d, id, id, o);
+		r = find_target(&d, id, &target, &to);
+	if (!r)
+		r = move_to(&d, &to, id, id, o->force, o->progress);
+	free(target);
 	free(id);
 	return r;
 }
@@ -170,7 +86,7 @@ static int check_target(const struct device *d, const struct device *to,
 		return EX_REFUSED;
 	}
 	r = device_check_target(to, o->force);
-	return r || !o->pivot ? r : check_move(d, o->force);
+	return r || !o->pivot ? r : move_check(d, to, o->force);
 }
 
 static int run(const struct device *d, const struct device *to, const char *id,
@@ -184,19 +100,17 @@ static int run(const struct device *d, const struct device *to, const char *id,
 		r = filter_send(d, "mirror", "mirror start %s target=%u:%u %s",
 				id, to->major, to->minor, words);
 	if (!r && (o->wait || o->pivot) &&
-	    !wait_state(d, id, title, "ready", o->progress))
+	    !follow_until(d, id, title, "ready", o->progress))
 		r = EX_FAILED;
 	/* If it failed by now, that is told here. */
 	if (!r && !follow_started(&f, 1)) {
 		r = follow_jobs(&f, 1, title, o->progress);
 		free(f.last);
 	} else if (!r && o->pivot) {
-		r = complete(d, id, title, o);
+		r = move_to(d, to, id, title, o->force, o->progress);
 	} else if (!r) {
 		printf("%s\n", id);
 	}
-	if (!r && o->pivot)
-		printf("%s is on %s\n", d->arg, o->to);
 	free(title);
 	return r;
 }
