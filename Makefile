@@ -11,6 +11,7 @@
 #   make fuzz            what reads the on-disk format, and documents, with a million bad ones
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
 #   make check-race      two CPUs under KCSAN and lockdep (builds a kernel, once)
+#   make check-rt        the tests on Debian's PREEMPT_RT kernel
 #   make bench           what it costs, as a table                 (see benchmarks.md)
 #   make lint            checkpatch, sparse, shellcheck
 # The targets that run tests install the Debian packages they need.
@@ -84,6 +85,13 @@ module-race: deps
 	@race=$$(tests/vm/race-build) && $(MAKE) --no-print-directory \
 		KVER=$$(ls $$race/modules/lib/modules) KERNELDIR=$$race/build module > build/module-race.log 2>&1 || \
 			{ cat build/module-race.log; exit 1; }
+
+# And for Debian's PREEMPT_RT kernel.
+.PHONY: module-rt
+module-rt: deps
+	@tests/deps rt
+	@$(MAKE) --no-print-directory KVER=$$(tests/vm/kver 6.1-rt) module > build/module-rt.log 2>&1 || \
+		{ cat build/module-rt.log; exit 1; }
 
 # --- the utility --------------------------------------------------------------
 .PHONY: utility
@@ -198,6 +206,10 @@ check-debug: module-uml programs
 .PHONY: check-race
 check-race: module-race programs
 	@tests/check --race $(CHECK)
+
+.PHONY: check-rt
+check-rt: module-rt programs
+	@tests/check --rt $(CHECK)
 
 .PHONY: demo
 demo: deps
