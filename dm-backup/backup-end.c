@@ -186,10 +186,13 @@ static int bk_backup_end_bitmap(struct bk_backup *b, bool hurry)
 static struct bk_pit *bk_backup_take_pit(struct bk_backup *b)
 {
 	struct bk_pit *pit, *next;
+	u64 used;
 
 	spin_lock(&b->job.lock);
 	pit = b->pit;
 	b->pit = NULL;
+	if (pit)
+		bk_fleece_usage(pit, &used, &b->fleece_peak);
 	next = b->next;
 	b->next = NULL;
 	spin_unlock(&b->job.lock);
@@ -211,12 +214,31 @@ static void bk_backup_let_go(struct bk_backup *b)
 			bk_pit_stop(pit);
 		else
 			bk_pit_complete(pit);
+		bk_fleece_retire(pit);
 		bk_pit_quit(pit);
 		bk_cfg_remove_pit(origin, pit);
 		bk_backup_drop_pit(pit);
 	}
 	if (b->dest)
 		bk_dest_put(b->dest);
+	if (b->fleece)
+		bk_dest_put(b->fleece);
+}
+
+/* Forget a device when it is closed, or when that takes too long. */
+static int bk_backup_forget(struct bk_backup *b, struct bk_dest **dest,
+			    bool hurry)
+{
+	if (!*dest)
+		return 0;
+	if (!bk_dest_closed(*dest) && !hurry && !bk_dest_is_viewed(*dest) &&
+	    time_before(jiffies, b->release_by)) {
+		bk_job_wake_in(&b->job, BK_RELEASE_TICK_MS);
+		return -EINPROGRESS;
+	}
+	bk_dest_forget(*dest);
+	*dest = NULL;
+	return 0;
 }
 
 /**
@@ -235,16 +257,9 @@ int bk_backup_release(struct bk_job *job, bool hurry)
 		return -EINPROGRESS;
 	if (!b->released)
 		bk_backup_let_go(b);
-	if (b->dest) {
-		if (!bk_dest_closed(b->dest) && !hurry &&
-		    !bk_dest_is_viewed(b->dest) &&
-		    time_before(jiffies, b->release_by)) {
-			bk_job_wake_in(job, BK_RELEASE_TICK_MS);
-			return -EINPROGRESS;
-		}
-		bk_dest_forget(b->dest);
-		b->dest = NULL;
-	}
+	if (bk_backup_forget(b, &b->dest, hurry) ||
+	    bk_backup_forget(b, &b->fleece, hurry))
+		return -EINPROGRESS;
 	/* Nobody queues it any more. */
 	cancel_work_sync(&b->notify);
 	return 0;

@@ -47,6 +47,7 @@ enum bk_flush {
  * struct bk_backup_params - what a backup is told
  * @job:	what every job is told
  * @target:	MAJ:MIN or path
+ * @fleece:	NULL, or the same of a fleece device
  * @sync:	enum bk_sync
  * @bitmap:	NULL, or the name of the bitmap it works with
  * @bitmap_mode: enum bk_bitmap_mode
@@ -64,6 +65,7 @@ enum bk_flush {
 struct bk_backup_params {
 	struct bk_job_params job;
 	const char *target;
+	const char *fleece;
 	u64 sync;
 	const char *bitmap;
 	u64 bitmap_mode;
@@ -82,11 +84,12 @@ struct bk_backup_params {
 /**
  * struct bk_backup - a backup
  * @job:	the job
- * @params:	as given; target is the backup's own copy
+ * @params:	as given; words are the backup's own copies
  * @cluster:	in effect, sectors
  * @zeroes:	in effect
  * @cbw:	in effect
  * @dest:	where it goes; a user until @released
+ * @fleece:	its fleece device, or NULL; the same
  * @notify:	kicks the job for the destination, and for the origin's resume
  * @deferred:	waits for the origin's resume
  * @pit:	its point in time, until @released; job->lock, but for who keeps the
@@ -103,9 +106,10 @@ struct bk_backup_params {
  * @flush:	enum bk_flush
  * @bitmap_by:	jiffies until which a failed job waits for its flush, and any job
  *		for @commit
- * @released:	all is let go of but the closing of @dest
+ * @released:	all is let go of but the closing of @dest and @fleece
  * @release_by:	jiffies until which that is waited for
  * @guest_sectors: copied because of guests' writes
+ * @fleece_peak: the most that was on @fleece, sectors; when there is no @pit any more
  * @checkpoints: how often its point in time has moved; job->lock
  */
 struct bk_backup {
@@ -115,6 +119,7 @@ struct bk_backup {
 	enum bk_zeroes zeroes;
 	struct bk_cbw cbw;
 	struct bk_dest *dest;
+	struct bk_dest *fleece;
 	struct work_struct notify;
 	struct bk_deferred deferred;
 	struct bk_pit *pit;
@@ -130,6 +135,7 @@ struct bk_backup {
 	bool released;
 	unsigned long release_by;
 	atomic64_t guest_sectors;
+	u64 fleece_peak;
 	unsigned int checkpoints;
 };
 

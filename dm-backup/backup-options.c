@@ -50,6 +50,7 @@ const char *const bk_cbw_policy_names[] = {
 
 static const struct bk_option bk_backup_options[] = {
 	{ "target", BK_OPT_STRING, BK_FIELD(target), .required = true },
+	{ "fleece", BK_OPT_STRING, BK_FIELD(fleece) },
 	{ "sync", BK_OPT_WORD, BK_FIELD(sync), .words = bk_sync_names,
 	  .required = true },
 	{ "bitmap", BK_OPT_STRING, BK_FIELD(bitmap) },
@@ -194,6 +195,8 @@ static const char *bk_backup_objection(const struct bk_backup_params *p)
 		return "allocated goes with sync=top only";
 	if (p->tag && (!p->bitmap || !bk_backup_tag_is_good(p->tag)))
 		return "tag goes with a bitmap, and has at most 127 characters, all ASCII";
+	if (p->fleece && p->sync == BK_SYNC_NONE)
+		return "sync=none moves nothing: a fast device is its target";
 	if (p->bitmap)
 		return bk_backup_matrix[p->sync][p->bitmap_mode];
 	if (p->sync == BK_SYNC_BITMAP)
@@ -289,6 +292,7 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 	struct bk_origin *origin = part->origin;
 	struct bk_stage *bitmap, *allocated;
 	struct bk_backup *b;
+	bool fleeced;
 	u64 given;
 	int r;
 
@@ -304,12 +308,16 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 
 	b = kzalloc(sizeof(*b), GFP_NOIO);
 	params.target = kstrdup(params.target, GFP_NOIO);
+	fleeced = params.fleece;
+	params.fleece = kstrdup(params.fleece, GFP_NOIO);
 	params.bitmap = kstrdup(params.bitmap, GFP_NOIO);
 	params.allocated = NULL;
 	params.tag = kstrdup(params.tag, GFP_NOIO);
-	if (!b || !params.target || (bitmap && !params.bitmap)) {
+	if (!b || !params.target || (fleeced && !params.fleece) ||
+	    (bitmap && !params.bitmap)) {
 		kfree(b);
 		kfree(params.target);
+		kfree(params.fleece);
 		kfree(params.bitmap);
 		kfree(params.tag);
 		strscpy(error, "out of memory", size);

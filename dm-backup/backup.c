@@ -21,15 +21,27 @@ static struct bk_backup *bk_pit_backup(struct bk_pit *pit)
 /*----------------------------------------------------------------*/
 /* What the point in time asks */
 
+/* Guests' copies are not limited, but the background pays for them. */
+static void bk_backup_charge(struct bk_backup *b, unsigned int sectors)
+{
+	if (READ_ONCE(b->job.rate.speed))
+		bk_job_charge(&b->job, sectors);
+}
+
 static void bk_backup_claimed(struct bk_pit *pit, unsigned int sectors)
 {
 	struct bk_backup *b = bk_pit_backup(pit);
 
 	atomic64_add(sectors, &b->guest_sectors);
 	atomic64_add((u64)sectors << SECTOR_SHIFT, &pit->origin->guest_bytes);
-	/* Guests' copies are not limited, but the background pays for them. */
-	if (READ_ONCE(b->job.rate.speed))
-		bk_job_charge(&b->job, sectors);
+	/* With fleecing it is the move that is paid for. */
+	if (!b->params.fleece)
+		bk_backup_charge(b, sectors);
+}
+
+static void bk_backup_diverted(struct bk_pit *pit, unsigned int sectors)
+{
+	bk_backup_charge(bk_pit_backup(pit), sectors);
 }
 
 static void bk_backup_narrowed(struct bk_pit *pit, u64 sectors)
@@ -59,12 +71,22 @@ static void bk_backup_dropped(struct bk_pit *pit, u64 sectors)
 		bk_job_kick(&b->job);
 }
 
-static enum bk_action bk_backup_error(struct bk_pit *pit, bool write,
+static enum bk_action bk_backup_error(struct bk_pit *pit, enum bk_fault fault,
 				      sector_t sector, blk_status_t status,
 				      bool guest)
 {
-	return bk_job_error(&bk_pit_backup(pit)->job, write, sector, status,
-			    guest);
+	static const struct {
+		const char *what;
+		bool write;
+	} faults[] = {
+		[BK_FAULT_READ]		= { "reading origin" },
+		[BK_FAULT_WRITE]	= { "writing destination", true },
+		[BK_FAULT_FLEECE_READ]	= { "reading fleece device" },
+		[BK_FAULT_FLEECE_WRITE]	= { "writing fleece device", true },
+	};
+
+	return bk_job_error_in(&bk_pit_backup(pit)->job, faults[fault].what,
+			       faults[fault].write, sector, status, guest);
 }
 
 static void bk_backup_broken(struct bk_pit *pit, int err)
@@ -98,6 +120,7 @@ static const struct bk_pit_ops bk_backup_pit_ops = {
 	.claimed	= bk_backup_claimed,
 	.copied		= bk_backup_copied,
 	.dropped	= bk_backup_dropped,
+	.diverted	= bk_backup_diverted,
 	.error		= bk_backup_error,
 	.broken		= bk_backup_broken,
 	.kick		= bk_backup_kick,
@@ -128,21 +151,25 @@ static unsigned int bk_backup_natural(struct block_device *o,
 static int bk_backup_check(struct bk_backup *b)
 {
 	struct bk_origin *origin = b->job.origin;
-	struct block_device *d = b->dest->bdev.bdev;
-	struct bk_instance *in;
+	struct block_device *d = b->dest->bdev.bdev, *o, *f;
 	int r;
 
 	mutex_lock(&bk_cut_mutex);
 	if (origin->dead) {
 		r = bk_job_say(&b->job, -ENODEV, "the filter is going away");
 	} else {
-		in = list_first_entry(&origin->instances, struct bk_instance,
-				      list);
-		r = bk_job_dest_check(&b->job, b->params.target, in->dev->bdev,
-				      d, b->params.allow_larger);
-		b->cluster = max_t(unsigned int,
-				   b->params.cluster ?: BK_CLUSTER_DEFAULT,
-				   bk_backup_natural(in->dev->bdev, d));
+		o = list_first_entry(&origin->instances, struct bk_instance,
+				     list)->dev->bdev;
+		f = b->fleece ? b->fleece->bdev.bdev : NULL;
+		r = bk_job_dest_check(&b->job, "destination", b->params.target,
+				      o, d, b->params.allow_larger);
+		if (!r && f)
+			r = bk_job_dest_check(&b->job, "fleece device",
+					      b->params.fleece, o, f,
+					      b->params.allow_larger);
+		b->cluster = max3(b->params.cluster ?: BK_CLUSTER_DEFAULT,
+				  bk_backup_natural(o, d),
+				  f ? bk_backup_natural(o, f) : 0);
 	}
 	mutex_unlock(&bk_cut_mutex);
 	return r;
@@ -179,6 +206,7 @@ static int bk_backup_make_pit(struct bk_backup *b)
 		.only		= b->only,
 		/* a job's own bitmap has a successor by then */
 		.only_grows	= b->params.sync == BK_SYNC_TOP && b->allocated,
+		.fleece		= b->fleece,
 	};
 	int err;
 
@@ -194,21 +222,39 @@ static int bk_backup_make_pit(struct bk_backup *b)
 	return bk_job_say(&b->job, err, "%s", why);
 }
 
+/* 0: it is open. -EINPROGRESS: to be called again. Other errors: it has been said. */
+static int bk_backup_open(struct bk_backup *b, struct bk_dest **dest,
+			  const char *what, const char *name)
+{
+	struct bk_job *job = &b->job;
+
+	if (!*dest)
+		*dest = bk_dest_open(name, job->origin->wait_wq, &b->notify);
+	if (!*dest)
+		return bk_job_say(job, -ENOMEM, "out of memory");
+	if (bk_dest_busy(*dest))
+		return -EINPROGRESS;
+	if (!(*dest)->error)
+		return 0;
+	/* It is claimed, by us. */
+	if (dest == &b->fleece && b->fleece->dev == b->dest->dev)
+		return bk_job_say(job, -EINVAL, "%s %.64s is the destination",
+				  what, name);
+	return bk_job_dest_failed(job, what, name, (*dest)->error);
+}
+
 static int bk_backup_prepare(struct bk_job *job)
 {
 	struct bk_backup *b = bk_backup_of(job);
 	int r;
 
-	if (!b->dest)
-		b->dest = bk_dest_open(b->params.target, job->origin->wait_wq,
-				       &b->notify);
-	if (!b->dest)
-		return bk_job_say(job, -ENOMEM, "out of memory");
-	if (bk_dest_busy(b->dest))
-		return -EINPROGRESS;
-	if (b->dest->error)
-		return bk_job_dest_failed(job, b->params.target, b->dest->error);
-	r = bk_backup_check(b);
+	r = bk_backup_open(b, &b->dest, "destination", b->params.target);
+	/* One after the other: of two that are the same it is the second that is wrong. */
+	if (!r && b->params.fleece)
+		r = bk_backup_open(b, &b->fleece, "fleece device",
+				   b->params.fleece);
+	if (!r)
+		r = bk_backup_check(b);
 	if (!r && b->bitmap && bk_bitmap_prepare(b->bitmap))
 		r = bk_job_say(job, -ENOMEM, "out of memory");
 	return r ?: bk_backup_make_pit(b);
@@ -318,12 +364,26 @@ static unsigned int bk_backup_views(struct bk_job *job)
 	return views;
 }
 
-static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
+static void bk_backup_fleece_usage(struct bk_job *job, u64 *used, u64 *peak)
 {
 	struct bk_backup *b = bk_backup_of(job);
 
+	*used = 0;
+	spin_lock(&job->lock);
+	*peak = b->fleece_peak;
+	if (b->pit)
+		bk_fleece_usage(b->pit, used, peak);
+	spin_unlock(&job->lock);
+}
+
+static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
+{
+	struct bk_backup *b = bk_backup_of(job);
+	u64 fleeced, peak;
+
+	bk_backup_fleece_usage(job, &fleeced, &peak);
 	return scnprintf(buf, size,
-			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%u guest_copied=%llu views=%u checkpoints=%u",
+			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%u guest_copied=%llu views=%u checkpoints=%u fleece=%s fleeced=%llu fleece_peak=%llu",
 			 b->params.target, bk_sync_names[b->params.sync],
 			 b->params.bitmap ?: "-",
 			 bk_bitmap_mode_names[b->params.bitmap_mode] ?: "-",
@@ -333,7 +393,8 @@ static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
 			 bk_cbw_policy_names[READ_ONCE(b->cbw.policy)],
 			 READ_ONCE(b->cbw.timeout),
 			 (unsigned long long)atomic64_read(&b->guest_sectors),
-			 bk_backup_views(job), READ_ONCE(b->checkpoints));
+			 bk_backup_views(job), READ_ONCE(b->checkpoints),
+			 b->params.fleece ?: "-", fleeced, peak);
 }
 
 static void bk_backup_free(struct bk_job *job)
@@ -342,6 +403,7 @@ static void bk_backup_free(struct bk_job *job)
 
 	bk_bits_put(b->only);
 	kfree(b->params.target);
+	kfree(b->params.fleece);
 	kfree(b->params.bitmap);
 	kfree(b->params.tag);
 	kfree(b);

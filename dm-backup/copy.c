@@ -110,6 +110,10 @@ static int bk_read_ready(struct bk_read *read)
 		return -EAGAIN;
 	if (read->bdev)
 		return 0;
+	if (read->from) {
+		read->bdev = read->from->bdev.bdev;
+		return 0;
+	}
 	bdev = bk_origin_io_begin(read->origin, &read->deferred);
 	if (IS_ERR_OR_NULL(bdev))
 		return bdev ? PTR_ERR(bdev) : -EAGAIN;
@@ -138,7 +142,7 @@ static void bk_read_go(struct bk_read *read)
 		if (r || !bk_read_part(read))
 			return;		/* bk_read_work() goes on */
 	}
-	if (likely(read->bdev))
+	if (likely(read->bdev && !read->from))
 		bk_origin_io_end(read->origin);
 	read->bdev = NULL;
 	read->done(read);
@@ -177,6 +181,19 @@ void bk_read_init(struct bk_read *read, struct bk_origin *origin,
 	INIT_LIST_HEAD(&read->buf.list);
 	read->buf.ready = bk_read_buf_ready;
 	atomic_set(&read->live, 1);
+}
+
+/**
+ * bk_read_from - another device than the origin is to be read
+ * @read:	set up, not started
+ * @from:	the device
+ *
+ * It is not started but by bk_read_queue().
+ */
+void bk_read_from(struct bk_read *read, struct bk_dest *from)
+{
+	read->from = from;
+	read->wq = from->io_wq;
 }
 
 /**
@@ -276,7 +293,7 @@ static unsigned int bk_write_extent(struct bk_write *write,
 	unsigned int n;
 
 	*zero = false;
-	if (zeroes == BK_ZEROES_OFF && !write->skip_zeroes)
+	if (write->discard || (zeroes == BK_ZEROES_OFF && !write->skip_zeroes))
 		return write->sectors - pos;
 
 	while (pos < write->sectors) {
@@ -317,7 +334,10 @@ static bool bk_write_part(struct bk_write *write)
 	bool zero;
 	unsigned int n = bk_write_extent(write, zeroes, &zero);
 
-	if (zero) {
+	if (unlikely(write->discard)) {
+		bio_init(bio, bdev, NULL, 0, REQ_OP_DISCARD);
+		bio->bi_iter.bi_size = n << SECTOR_SHIFT;
+	} else if (zero) {
 		bio_init(bio, bdev, NULL, 0, REQ_OP_WRITE_ZEROES |
 			 (zeroes == BK_ZEROES_ON ? REQ_NOUNMAP : 0));
 		bio->bi_iter.bi_size = n << SECTOR_SHIFT;

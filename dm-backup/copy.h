@@ -11,6 +11,8 @@
  *   cancelled, in process context, under no lock: a read's inside start when the
  *   device completed at once, else from its workqueue; a write's from the
  *   destination's.
+ *   A read may be of another device than the origin: it is submitted from the queue
+ *   of that one then.
  *   Bios, page vectors and buffers are part of struct bk_read and struct
  *   bk_write: nothing is allocated once the buffer is there.
  *   A guest's flags are never copied onto these bios.
@@ -49,6 +51,8 @@ struct bk_io {
 /**
  * struct bk_read - a range of the origin, in memory
  * @origin:	the filter
+ * @from:	NULL, or the device to read instead of the origin; of whoever embeds it,
+ *		who is a user of it
  * @wq:		where it goes on when it had to wait
  * @work:	goes on
  * @deferred:	while the origin is suspended
@@ -65,6 +69,7 @@ struct bk_io {
  */
 struct bk_read {
 	struct bk_origin *origin;
+	struct bk_dest *from;
 	struct workqueue_struct *wq;
 	struct work_struct work;
 	struct bk_deferred deferred;
@@ -99,6 +104,7 @@ enum bk_zeroes {
  * @zeroes:	what to do with them; UNMAP and ON fall back for good to OFF
  *		when the device can't
  * @skip_zeroes: they need not be written: the device reads as zeroes there
+ * @discard:	nothing is written: the range is discarded
  * @done:	called when @status is known
  * @io:		the bio
  * @pos:	sectors written so far
@@ -115,6 +121,7 @@ struct bk_write {
 	unsigned int unit;
 	enum bk_zeroes *zeroes;
 	bool skip_zeroes;
+	bool discard;
 	void (*done)(struct bk_write *write);
 
 	struct bk_io io;
@@ -126,6 +133,7 @@ struct bk_write {
 void bk_read_init(struct bk_read *read, struct bk_origin *origin,
 		  struct workqueue_struct *wq,
 		  void (*done)(struct bk_read *read));
+void bk_read_from(struct bk_read *read, struct bk_dest *from);
 void bk_read_start(struct bk_read *read);
 void bk_read_queue(struct bk_read *read);
 bool bk_read_cancel(struct bk_read *read);

@@ -228,8 +228,37 @@ static unsigned long bk_pit_next(struct bk_pit *pit, unsigned long *end)
 	return first;
 }
 
+/*
+ * The next run for @op: what is on the fleece device first, so that little is; else
+ * what is needed.
+ */
+static unsigned long bk_op_find_work(struct bk_op *op, unsigned long *end)
+{
+	struct bk_pit *pit = op->pit;
+	unsigned long first = bk_fleece_next(pit, end);
+
+	if (first < pit->clusters)
+		op->kind = BK_OP_MOVE;
+	else
+		first = bk_pit_next(pit, end);
+	return first;
+}
+
+/* Claim what was found, or the first of it that is still to be had. */
+static bool bk_op_claim_work(struct bk_op *op, unsigned int max)
+{
+	unsigned long end = op->first + op->nr;
+
+	if (op->kind == BK_OP_MOVE)
+		return bk_op_claim_move(op, op->first, end, max);
+	if (!bk_op_claim(op, op->first, end, max))
+		return false;
+	WRITE_ONCE(op->pit->cursor, op->first + op->nr);
+	return true;
+}
+
 /**
- * bk_cow_copy_next - start one background copy
+ * bk_cow_copy_next - start one background copy, or move
  * @pit:	the point in time; not called by two at a time
  * @max:	sectors it may have, at least one cluster is taken
  *
@@ -254,7 +283,7 @@ int bk_cow_copy_next(struct bk_pit *pit, unsigned int max)
 				 SECTOR_SHIFT);
 
 	/* The buffer comes first: once claimed, a cluster makes guests wait. */
-	first = bk_pit_next(pit, &end);
+	first = bk_op_find_work(op, &end);
 	if (first >= pit->clusters) {
 		r = 0;
 		goto out_put;
@@ -267,7 +296,7 @@ int bk_cow_copy_next(struct bk_pit *pit, unsigned int max)
 		r = -EAGAIN;
 		goto out_put;
 	}
-	if (!bk_op_claim(op, first, first + op->nr, max)) {
+	if (!bk_op_claim_work(op, max)) {
 		r = -EAGAIN;	/* somebody else has */
 		pit->ops->kick(pit);
 		goto out_put;
@@ -275,7 +304,6 @@ int bk_cow_copy_next(struct bk_pit *pit, unsigned int max)
 
 	op->read.sector = bk_op_sector(op);
 	op->read.sectors = bk_op_sectors(op);
-	WRITE_ONCE(pit->cursor, op->first + op->nr);
 	bk_op_count(op, true);
 	op->coming = true;
 	atomic64_add(op->read.buf.bytes, &pit->coming);

@@ -10,25 +10,37 @@
  *   is stopped, which everyone can see. Only a failed read of the origin makes a
  *   cluster needed again.
  *
- * States of a cluster (pending, claimed)
- *   needed   1,0   not copied; a write waits, after starting the copy
- *   reading  1,1   the origin is read, or waits for memory; a write waits
- *   staged   0,1   old data in memory, not on the destination; writes go
- *   saved    0,0   on the destination; writes go
+ * States of a cluster (pending, claimed, fleeced)
+ *   needed   1,0,0 not copied; a write waits, after starting the copy
+ *   reading  1,1,0 the origin is read, or waits for memory; a write waits
+ *   staged   0,1,0 old data in memory, not on the destination; writes go
+ *   fleeced  0,0,1 on the fleece device only; writes go
+ *   moving   0,1,1 the same, on its way to the destination; writes go
+ *   saved    0,0,0 on the destination; writes go
  *
- *   event                      needed    reading   staged    saved
- *   write                      claim     wait      go        go
- *   background copy            claim     skip      skip      skip
- *   read done                            -> staged
- *   read failed                          -> needed
- *   write done                                     -> saved
- *   write failed                                   stays: the only copy
- *   stopped                    everyone waiting goes; ops end when their I/O
- *                              does, staged data is dropped
+ *   event             needed   reading   staged      fleeced  moving      saved
+ *   write             claim    wait      go          go       go          go
+ *   background copy   claim    skip      skip        claim    skip        skip
+ *   read done                  -> staged                      stays
+ *   read failed                -> needed                      -> fleeced
+ *   write done                           -> saved             -> saved, then
+ *                                                             the discard
+ *    (fleece device)                     -> fleeced
+ *   write failed                         stays: the          stays
+ *                                        only copy
+ *    (fleece device)                     stays: it is
+ *                                        written to the
+ *                                        destination
+ *   stopped           everyone waiting goes; ops end when their I/O does, staged
+ *                     data is dropped
+ *
+ *   There is no third map without a fleece device (fleece.h). With one, copies for
+ *   guests' writes go there, and others to the destination.
  *
  *   With on_cbw_error=break_guest_write a cluster stays `reading' until the
- *   destination has it; if that fails its waiting writes fail and it is needed
- *   again, which is safe as no write went.
+ *   destination has it, or the fleece device; if that fails its waiting writes
+ *   fail and it is needed again, which is safe as no write went. With a fleece
+ *   device that is so for guests' copies only: no write waits for the destination.
  *
  *   A point in time copies nothing before its cut's old epoch has drained:
  *   those writes are inside it. If it is limited to a bitmap, all clusters are

@@ -12,12 +12,14 @@
 /**
  * bk_job_dest_failed - it could not be opened
  * @job:	the job
+ * @what:	"destination", or what it is
  * @name:	the destination, as it was given
  * @err:	negative errno
  *
  * Return: @err; bk_job_say() has said why.
  */
-int bk_job_dest_failed(struct bk_job *job, const char *name, int err)
+int bk_job_dest_failed(struct bk_job *job, const char *what, const char *name,
+		       int err)
 {
 	const char *why = "can't be opened";
 
@@ -39,7 +41,7 @@ int bk_job_dest_failed(struct bk_job *job, const char *name, int err)
 		why = "is not a block device";
 		break;
 	}
-	return bk_job_say(job, err, "destination %.64s %s", name, why);
+	return bk_job_say(job, err, "%s %.64s %s", what, name, why);
 }
 
 /* Do two block devices share sectors of one disk? */
@@ -54,6 +56,7 @@ static bool bk_bdevs_overlap(struct block_device *x, struct block_device *y)
 /**
  * bk_job_dest_check - can it take what is on the origin?
  * @job:	the job
+ * @what:	"destination", or what it is
  * @name:	the destination, as it was given
  * @o:		the origin; bk_cut_mutex is held, which keeps it open
  * @d:		the destination, open
@@ -61,7 +64,7 @@ static bool bk_bdevs_overlap(struct block_device *x, struct block_device *y)
  *
  * Return: 0, or a negative errno; bk_job_say() has said why.
  */
-int bk_job_dest_check(struct bk_job *job, const char *name,
+int bk_job_dest_check(struct bk_job *job, const char *what, const char *name,
 		      struct block_device *o, struct block_device *d,
 		      bool allow_larger)
 {
@@ -71,24 +74,22 @@ int bk_job_dest_check(struct bk_job *job, const char *name,
 
 	if (d->bd_disk == dm_disk(origin->md))
 		return bk_job_say(job, -EINVAL,
-				  "destination %.64s is the filter itself",
-				  name);
+				  "%s %.64s is the filter itself", what, name);
 	if (bk_bdevs_overlap(o, d))
 		return bk_job_say(job, -EINVAL,
-				  "destination %.64s is the origin, or a part of it",
-				  name);
+				  "%s %.64s is the origin, or a part of it",
+				  what, name);
 	if (bdev_is_zoned(d))
-		return bk_job_say(job, -EINVAL,
-				  "destination %.64s is zoned", name);
+		return bk_job_say(job, -EINVAL, "%s %.64s is zoned", what, name);
 	if (have < origin->len || (have > origin->len && !allow_larger))
 		return bk_job_say(job, -ENOSPC,
-				  "destination %.64s has %llu sectors, the origin %llu",
-				  name, (unsigned long long)have,
+				  "%s %.64s has %llu sectors, the origin %llu",
+				  what, name, (unsigned long long)have,
 				  (unsigned long long)origin->len);
 	if (origin->len & ((block >> SECTOR_SHIFT) - 1))
 		return bk_job_say(job, -EINVAL,
-				  "the origin's length is no multiple of destination %.64s's block of %u bytes",
-				  name, block);
+				  "the origin's length is no multiple of %s %.64s's block of %u bytes",
+				  what, name, block);
 	return 0;
 }
 

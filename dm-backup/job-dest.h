@@ -9,8 +9,9 @@
 
 #include "job.h"
 
-int bk_job_dest_failed(struct bk_job *job, const char *name, int err);
-int bk_job_dest_check(struct bk_job *job, const char *name,
+int bk_job_dest_failed(struct bk_job *job, const char *what, const char *name,
+		       int err);
+int bk_job_dest_check(struct bk_job *job, const char *what, const char *name,
 		      struct block_device *o, struct block_device *d,
 		      bool allow_larger);
 int bk_job_dest_contains(struct bk_job *job, const char *name,

@@ -194,9 +194,11 @@ void bk_job_event(struct bk_job *job, const char *what, const char *cause)
 }
 
 /**
- * bk_job_error - a copy has failed
+ * bk_job_error_in - something has failed
  * @job:	the job
- * @write:	writing to the destination, not reading the origin
+ * @what:	in words: doing what to what
+ * @write:	what it was writing is taken for the destination, what it was reading for
+ *		the origin: it is that policy that is asked
  * @sector:	where
  * @status:	how
  * @guest:	it was guest-triggered: noted, but the policy is not asked
@@ -204,10 +206,9 @@ void bk_job_event(struct bk_job *job, const char *what, const char *cause)
  * Context: process; does not sleep.
  * Return: what to do about a background copy.
  */
-enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
-			    blk_status_t status, bool guest)
+enum bk_action bk_job_error_in(struct bk_job *job, const char *what, bool write,
+			       sector_t sector, blk_status_t status, bool guest)
 {
-	const char *what = write ? "writing destination" : "reading origin";
 	int err = blk_status_to_errno(status);
 	enum bk_action action = bk_job_action(job, write, err);
 
@@ -234,6 +235,24 @@ enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 			   (unsigned long long)sector);
 	bk_job_kick(job);
 	return action;
+}
+
+/**
+ * bk_job_error - a copy has failed
+ * @job:	the job
+ * @write:	writing to the destination, not reading the origin
+ * @sector:	where
+ * @status:	how
+ * @guest:	as bk_job_error_in()
+ *
+ * Context: process; does not sleep.
+ * Return: what to do about a background copy.
+ */
+enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
+			    blk_status_t status, bool guest)
+{
+	return bk_job_error_in(job, write ? "writing destination" :
+			       "reading origin", write, sector, status, guest);
 }
 
 /**

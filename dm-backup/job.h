@@ -181,7 +181,7 @@ struct bk_job_params {
  * @err:	0, or why it fails: negative errno
  * @cause:	the same in words
  * @errors:	number of I/O errors
- * @first_write: the first one was the destination's
+ * @first_write: the first one was a write
  * @first_sector: where the first one was
  * @first_errno: the first one, negative; 0: there was none
  * @io_status:	since the last resume
@@ -263,6 +263,9 @@ __printf(3, 4)
 int bk_job_say(struct bk_job *job, int err, const char *fmt, ...);
 enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 			    blk_status_t status, bool guest);
+enum bk_action bk_job_error_in(struct bk_job *job, const char *what, bool write,
+			       sector_t sector, blk_status_t status,
+			       bool guest);
 void bk_job_broken(struct bk_job *job, int err);
 __printf(3, 4)
 int bk_job_stand_by(struct bk_job *job, int err, const char *fmt, ...);

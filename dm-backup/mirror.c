@@ -130,7 +130,8 @@ static int bk_mirror_check(struct bk_mirror *m)
 	}
 	o = list_first_entry(&origin->instances, struct bk_instance,
 			     list)->dev->bdev;
-	r = bk_job_dest_check(job, name, o, d, m->params.allow_larger);
+	r = bk_job_dest_check(job, "destination", name, o, d,
+			      m->params.allow_larger);
 	if (!r)
 		r = bk_job_dest_contains(job, name, d);
 	block = max(bdev_logical_block_size(o), bdev_logical_block_size(d)) >>
@@ -189,7 +190,7 @@ static int bk_mirror_prepare(struct bk_job *job)
 	if (bk_dest_busy(m->dest))
 		return -EINPROGRESS;
 	if (m->dest->error)
-		return bk_job_dest_failed(job, m->params.target,
+		return bk_job_dest_failed(job, "destination", m->params.target,
 					  m->dest->error);
 	r = bk_mirror_check(m);
 	if (r)

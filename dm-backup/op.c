@@ -150,6 +150,8 @@ void bk_op_finish(struct bk_op *op)
 		bk_read_give_up(&base->read);
 	if (base != op)
 		bk_op_put(base);
+	if (unlikely(op->fleece))
+		bk_dest_put(op->fleece);
 	bk_op_put(op);
 	bk_pit_writer_gone(pit);
 	if (!bk_pit_is_stopped(pit))
@@ -190,6 +192,43 @@ unsigned long bk_pit_run_limit(struct bk_pit *pit, unsigned long cluster,
 }
 
 /**
+ * bk_op_set_claim - clusters are the op's from here on
+ * @op:		the op
+ * @bucket:	of the clusters; its lock is held, and the pit has not stopped
+ * @first:	first cluster
+ * @end:	end, exclusive
+ */
+void bk_op_set_claim(struct bk_op *op, struct bk_bucket *bucket,
+		     unsigned long first, unsigned long end)
+{
+	op->first = first;
+	op->nr = end - first;
+	op->state = BK_OP_READING;
+	bk_map_set(op->pit->claimed, first, end);
+	list_add(&op->bucket, &bucket->ops);
+	atomic_inc(&op->pit->writers);	/* until bk_op_finish() */
+}
+
+/*
+ * Where is it to go, and are writes to wait until it is there? With fleecing none
+ * waits for the destination, which is slow. The bucket's lock is held.
+ */
+static void bk_op_set_aim(struct bk_op *op)
+{
+	struct bk_pit *pit = op->pit;
+	bool fleecing = pit->fleece.map;
+
+	op->hold = READ_ONCE(pit->params.cbw->policy) == BK_BREAK_GUEST_WRITE &&
+		   (op->guest || !fleecing);
+	if (likely(!fleecing || !op->guest))
+		return;
+	op->kind = BK_OP_FLEECE;
+	op->fleece = pit->fleece.dest;
+	bk_dest_get(op->fleece);	/* until bk_op_finish() */
+	bk_write_init(&op->write, op->fleece, true, bk_op_write_done);
+}
+
+/**
  * bk_op_claim - claim the first needed run of a range
  * @op:		for which op
  * @from:	first cluster of the range
@@ -213,13 +252,8 @@ bool bk_op_claim(struct bk_op *op, unsigned long from, unsigned long end,
 	}
 	run_end = min(run_end,
 		      from + bk_pit_run_limit(pit, from, max_sectors));
-	op->first = from;
-	op->nr = run_end - from;
-	op->hold = READ_ONCE(pit->params.cbw->policy) == BK_BREAK_GUEST_WRITE;
-	op->state = BK_OP_READING;
-	bk_map_set(pit->claimed, from, run_end);
-	list_add(&op->bucket, &bucket->ops);
-	atomic_inc(&pit->writers);	/* until bk_op_finish() */
+	bk_op_set_aim(op);
+	bk_op_set_claim(op, bucket, from, run_end);
 	spin_unlock(&bucket->lock);
 	return true;
 }
@@ -286,6 +320,32 @@ void bk_holders_take(struct bk_op *op, struct bio_list *holders)
 	bio_list_init(&op->holders);
 }
 
+/* What an op leaves of its clusters when it lets go of them; bucket's lock is held. */
+static void bk_op_leave(struct bk_op *op)
+{
+	unsigned long first = op->first, end = op->first + op->nr;
+	struct bk_pit *pit = op->pit;
+	struct bk_fleece *fleece = &pit->fleece;
+
+	switch (op->kind) {
+	case BK_OP_COPY:
+	case BK_OP_FLEECE:
+		if (op->state == BK_OP_STAGED && !op->saved)
+			bk_map_set(pit->pending, first, end);
+		if (op->kind == BK_OP_COPY || !op->saved)
+			break;
+		bk_map_set(fleece->map, first, end);
+		atomic_long_add(op->nr, &fleece->waiting);
+		break;
+	case BK_OP_MOVE:
+		if (op->saved)
+			bk_map_clear(fleece->map, first, end);
+		else
+			atomic_long_add(op->nr, &fleece->waiting);
+		break;
+	}
+}
+
 /**
  * bk_op_unclaim - let go of the op's clusters
  * @op:		the op
@@ -293,7 +353,8 @@ void bk_holders_take(struct bk_op *op, struct bio_list *holders)
  *
  * What is still pending is needed again, and what was staged but is not on the
  * destination: that is so only when the point in time has stopped, when nobody
- * waits for it, but its owner may want to know. Who waits looks again.
+ * waits for it, but its owner may want to know. What was not moved is on the fleece
+ * device as before. Who waits looks again.
  */
 void bk_op_unclaim(struct bk_op *op, blk_status_t fail)
 {
@@ -303,8 +364,7 @@ void bk_op_unclaim(struct bk_op *op, blk_status_t fail)
 	struct bio *bio;
 
 	spin_lock(&bucket->lock);
-	if (op->state == BK_OP_STAGED && !op->saved)
-		bk_map_set(pit->pending, op->first, op->first + op->nr);
+	bk_op_leave(op);
 	/* pairs with smp_rmb() in bk_pit_next_uncopied() */
 	smp_mb__before_atomic();
 	bk_map_clear(pit->claimed, op->first, op->first + op->nr);
@@ -346,30 +406,49 @@ static bool bk_op_cancel_retry(struct bk_op *op)
 }
 
 /*
- * Views may be reading from the origin what a writer is about to overwrite. None
- * begins from here on: the bucket's lock is held, and the buffer is valid. On the
- * list before readers are asked to tell their end, so that the last one's
- * bk_pit_unread() finds it.
+ * Views may be reading from the origin what a writer is about to overwrite, or from
+ * @dest, the fleece device, what is about to be discarded. None begins from here on:
+ * the bucket's lock is held, and the data is in the buffer, or saved. On the list
+ * before readers are asked to tell their end, so that the last one's bk_pit_unread()
+ * finds it.
  */
-static bool bk_op_is_read(struct bk_op *op, struct bk_bucket *bucket)
+static bool bk_op_is_read(struct bk_op *op, struct bk_bucket *bucket,
+			  enum bk_op_state state, struct bk_dest *dest)
 {
 	struct bk_pit *pit = op->pit;
 
 	if (likely(!bk_readers_exist(bucket)))
 		return false;
-	op->state = BK_OP_VALID;
+	op->state = state;
 	spin_lock(&pit->lock);
 	list_add_tail(&op->retry, &pit->unread);
 	spin_unlock(&pit->lock);
-	if (bk_readers_await(bucket, op->first, op->first + op->nr))
+	if (bk_readers_await(bucket, op->first, op->first + op->nr, dest))
 		return true;
 	/* None, or none any more: unless bk_pit_unread() was quicker. */
 	return !bk_op_cancel_retry(op);
 }
 
+/**
+ * bk_op_wait_moved - make a move wait for who reads its clusters on the fleece device
+ * @op:		the op
+ *
+ * Return: whether it waits: then it is not the caller's any more.
+ */
+bool bk_op_wait_moved(struct bk_op *op)
+{
+	struct bk_bucket *bucket = bk_pit_bucket(op->pit, op->first);
+	bool waits;
+
+	spin_lock(&bucket->lock);
+	waits = bk_op_is_read(op, bucket, BK_OP_MOVED, op->fleece);
+	spin_unlock(&bucket->lock);
+	return waits;
+}
+
 /*
  * The buffer is valid: writes may go, unless they are to wait for the
- * destination, or for who reads the origin.
+ * destination, or for who reads the origin. None waits for a move.
  */
 static enum bk_stage bk_op_stage(struct bk_op *op)
 {
@@ -381,9 +460,11 @@ static enum bk_stage bk_op_stage(struct bk_op *op)
 	spin_lock(&bucket->lock);
 	if (bk_pit_is_stopped(pit))
 		stage = BK_STAGE_NEVER;
-	else if (bk_op_is_read(op, bucket))
+	else if (op->kind == BK_OP_MOVE)
+		op->state = BK_OP_STAGED;
+	else if (bk_op_is_read(op, bucket, BK_OP_VALID, NULL))
 		stage = BK_STAGE_LATER;
-	if (likely(stage == BK_STAGE_DONE)) {
+	if (likely(stage == BK_STAGE_DONE && op->kind != BK_OP_MOVE)) {
 		op->state = BK_OP_STAGED;
 		op->staged_at = jiffies;
 		spin_lock(&pit->lock);
@@ -427,6 +508,9 @@ static bool bk_op_stay_behind(struct bk_op *op)
 	return behind;
 }
 
+/* Zeroes are data on a fleece device: they are looked for when they are moved. */
+static enum bk_zeroes bk_no_zeroes = BK_ZEROES_OFF;
+
 /* On the destination's queue: this one may be the one that releases bios. */
 static void bk_op_start_write(struct bk_op *op)
 {
@@ -437,6 +521,10 @@ static void bk_op_start_write(struct bk_op *op)
 	op->write.sectors = bk_op_sectors(op);
 	op->write.unit = 1u << pit->shift;
 	op->write.zeroes = pit->params.zeroes;
+	if (unlikely(op->kind == BK_OP_FLEECE)) {
+		op->write.zeroes = &bk_no_zeroes;
+		bk_fleece_charge(pit, op->write.sectors);
+	}
 	if (unlikely(READ_ONCE(pit->behind)) && bk_op_stay_behind(op))
 		return;
 	bk_write_start(&op->write);
@@ -483,8 +571,9 @@ static void bk_op_read_failed(struct bk_op *op, blk_status_t status)
 	} else if (op->nr > 1) {
 		bk_pit_be_careful(pit, op);
 	} else if (!bk_pit_is_stopped(pit)) {
-		pit->ops->error(pit, false, bk_op_sector(op), status,
-				op->guest);
+		pit->ops->error(pit, op->kind == BK_OP_MOVE ?
+				BK_FAULT_FLEECE_READ : BK_FAULT_READ,
+				bk_op_sector(op), status, op->guest);
 		if (op->guest && bk_pit_may_break(pit))
 			bk_pit_break(pit, blk_status_to_errno(status));
 		else if (op->guest)
@@ -567,7 +656,10 @@ void bk_pit_unread(struct bk_pit *pit)
 	list_splice_init(&pit->unread, &ops);
 	spin_unlock(&pit->lock);
 	while ((op = bk_pit_pop(pit, &ops)))
-		bk_op_has_read(op);
+		if (op->state == BK_OP_MOVED)
+			bk_op_give_back(op);
+		else
+			bk_op_has_read(op);
 }
 
 /*----------------------------------------------------------------*/
@@ -582,6 +674,21 @@ void bk_op_unstage(struct bk_op *op)
 	spin_lock(&op->pit->lock);
 	list_del_init(&op->staged);
 	spin_unlock(&op->pit->lock);
+}
+
+/* It has been written. On the fleece device it is not there yet. */
+static void bk_op_tell_saved(struct bk_op *op)
+{
+	unsigned int sectors = bk_op_sectors(op);
+	struct bk_pit *pit = op->pit;
+
+	if (op->kind == BK_OP_FLEECE) {
+		trace_bk_fleeced(pit->name, bk_op_sector(op), sectors);
+		return;
+	}
+	atomic_long_sub(op->nr, &pit->todo);
+	trace_bk_copy_done(pit->name, bk_op_sector(op), sectors, op->guest);
+	pit->ops->copied(pit, sectors, op->guest);
 }
 
 static void bk_op_saved(struct bk_op *op)
@@ -601,12 +708,12 @@ static void bk_op_saved(struct bk_op *op)
 	bk_op_unclaim(op, BLK_STS_OK);
 	if (!bk_pit_is_stopped(pit)) {
 		WRITE_ONCE(pit->backoff, 0);
-		atomic_long_sub(op->nr, &pit->todo);
-		trace_bk_copy_done(pit->name, bk_op_sector(op),
-				   bk_op_sectors(op), op->guest);
-		pit->ops->copied(pit, bk_op_sectors(op), op->guest);
+		bk_op_tell_saved(op);
 	}
-	bk_op_finish(op);
+	if (op->kind == BK_OP_MOVE)
+		bk_op_give_back(op);
+	else
+		bk_op_finish(op);
 }
 
 /* Keep @op for its write to be tried again. False if the pit has stopped. */
@@ -667,7 +774,8 @@ static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
 		 */
 		bk_pit_get(pit);
 		kept = !op->hold && bk_op_keep(op);
-		action = pit->ops->error(pit, true, sector, status, guest);
+		action = pit->ops->error(pit, BK_FAULT_WRITE, sector, status,
+					 guest);
 		if (kept && guest && late && bk_pit_may_break(pit))
 			bk_pit_break(pit, blk_status_to_errno(status));
 		else if (kept && (guest || action == BK_ACTION_IGNORE))
@@ -684,12 +792,43 @@ static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
 	bk_op_finish(op);
 }
 
+/*
+ * The fleece device is full, or fails: to the destination then, as if there were no
+ * such device. What stops the pit looks at op->write, under the bucket's lock.
+ */
+static void bk_op_divert(struct bk_op *op, blk_status_t status)
+{
+	sector_t sector = op->write.sector + op->write.pos;
+	struct bk_pit *pit = op->pit;
+	struct bk_bucket *bucket = bk_pit_bucket(pit, op->first);
+
+	if (!bk_pit_is_stopped(pit))
+		pit->ops->error(pit, BK_FAULT_FLEECE_WRITE, sector, status,
+				true);
+	bk_fleece_uncharge(pit, bk_op_sectors(op));
+	spin_lock(&bucket->lock);
+	op->kind = BK_OP_COPY;
+	bk_write_init(&op->write, pit->dest, true, bk_op_write_done);
+	op->write.pos = 0;
+	spin_unlock(&bucket->lock);
+	if (bk_pit_is_stopped(pit)) {
+		bk_op_unstage(op);
+		bk_op_unclaim(op, BLK_STS_OK);
+		bk_op_finish(op);
+		return;
+	}
+	pit->ops->diverted(pit, bk_op_sectors(op));
+	bk_op_start_write(op);
+}
+
 static void bk_op_write_done(struct bk_write *write)
 {
 	struct bk_op *op = container_of(write, struct bk_op, write);
 
 	if (likely(!write->status))
 		bk_op_saved(op);
+	else if (op->kind == BK_OP_FLEECE)
+		bk_op_divert(op, write->status);
 	else
 		bk_op_write_failed(op, write->status);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * An op: a run of claimed clusters of one point in time on its way from the
- * origin to the destination.
+ * origin to the destination; or with fleecing, to the fleece device, and from
+ * there to the destination (a move).
  *
  * What it promises
  *   Its clusters are claimed from bk_op_claim() to bk_op_unclaim(), and found
@@ -20,6 +21,8 @@
  *                  of clusters that can't be read is given back, to be copied
  *                  one by one
  *   saved          the write is done
+ *   moved          of a move: it has no clusters any more, and gives their space on
+ *                  the fleece device back once nobody reads them there
  *   finish         it is in no bucket any more
  *   A bucket holds the ops of some lanes. Runs do not cross the borders of
  *   lanes (aligned groups of clusters), so one bucket's lock covers a run.
@@ -42,6 +45,14 @@ enum bk_op_state {
 	BK_OP_READING,		/* its clusters are `reading' */
 	BK_OP_VALID,		/* the same, but its buffer is valid */
 	BK_OP_STAGED,		/* its buffer is valid; write under way or due */
+	BK_OP_MOVED,		/* its clusters are `saved', and not its own any more */
+};
+
+/* From where to where. */
+enum bk_op_kind {
+	BK_OP_COPY,		/* from the origin to the destination */
+	BK_OP_FLEECE,		/* from the origin to the fleece device */
+	BK_OP_MOVE,		/* from the fleece device to the destination */
 };
 
 /**
@@ -55,6 +66,8 @@ enum bk_op_state {
  * @first:	first cluster
  * @nr:		number of clusters
  * @state:	bucket->lock
+ * @kind:	known once it is claimed; bucket->lock
+ * @fleece:	the fleece device, if it may use that: it is its user until it finishes
  * @guest:	started because of a guest's write
  * @hold:	writes wait until the destination has it (break_guest_write)
  * @saved:	the destination has it
@@ -66,8 +79,8 @@ enum bk_op_state {
  * @retry:	on pit->retry, or on pit->unread
  * @staged_at:	jiffies
  * @holders:	bios that wait for it; bucket->lock
- * @read:	of the origin, if it is its own base
- * @write:	to the destination
+ * @read:	of the origin, if it is its own base; of the fleece device
+ * @write:	to the destination, or the fleece device; at last, a move's discard there
  */
 struct bk_op {
 	struct kref ref;
@@ -79,6 +92,8 @@ struct bk_op {
 	unsigned long first;
 	unsigned int nr;
 	enum bk_op_state state;
+	enum bk_op_kind kind;
+	struct bk_dest *fleece;
 	bool guest;
 	bool hold;
 	bool saved;
@@ -102,7 +117,10 @@ struct bk_op *bk_op_alloc(struct bk_pit *pit, bool guest);
 void bk_op_put(struct bk_op *op);
 bool bk_op_claim(struct bk_op *op, unsigned long from, unsigned long end,
 		 unsigned int max_sectors);
+void bk_op_set_claim(struct bk_op *op, struct bk_bucket *bucket,
+		     unsigned long first, unsigned long end);
 void bk_op_unclaim(struct bk_op *op, blk_status_t fail);
+bool bk_op_wait_moved(struct bk_op *op);
 void bk_op_unstage(struct bk_op *op);
 void bk_op_finish(struct bk_op *op);
 bool bk_op_give_up(struct bk_op *op);

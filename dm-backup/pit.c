@@ -42,6 +42,7 @@ static void bk_pit_free(struct bk_pit *pit)
 	vfree(pit->pending);
 	vfree(pit->claimed);
 	vfree(pit->covered);
+	bk_fleece_exit(pit);
 	bk_bits_put(pit->params.only);
 	bk_dest_put(pit->dest);
 	bk_origin_put(pit->origin);
@@ -163,6 +164,7 @@ struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
 		pit->covered = bk_map_alloc(clusters, false);
 	if (!pit->pending || !pit->claimed ||
 	    (params->only_grows && !pit->covered) ||
+	    (params->fleece && bk_fleece_init(pit, params->fleece)) ||
 	    bk_op_pool_init(&pit->op_pool))
 		goto out_free;
 	*error = bk_reserve_init(&origin->pool, &pit->reserve,
@@ -455,10 +457,12 @@ static unsigned long bk_pit_next_uncopied(struct bk_pit *pit,
 		word = READ_ONCE(pit->claimed[BIT_WORD(from)]);
 		/*
 		 * Pairs with the barrier in bk_op_unclaim(): what was not saved
-		 * is pending before it is claimed no more.
+		 * is pending, or fleeced, before it is claimed no more.
 		 */
 		smp_rmb();
 		word |= READ_ONCE(pit->pending[BIT_WORD(from)]);
+		if (pit->fleece.map)
+			word |= READ_ONCE(pit->fleece.map[BIT_WORD(from)]);
 		word &= BITMAP_FIRST_WORD_MASK(from);
 		from = round_down(from, BITS_PER_LONG);
 		if (word)
@@ -474,7 +478,8 @@ static unsigned long bk_pit_next_uncopied(struct bk_pit *pit,
  * @bits:	they are set here, rounded out, and if the point in time was
  *		narrowed, only as far as they were to be copied
  *
- * What is being written to the destination counts as not there.
+ * What is being written to the destination counts as not there, and what is on the
+ * fleece device.
  *
  * Context: process; takes as long as there is to look through.
  */

@@ -12,8 +12,8 @@
  *   Another one may take its place, on the same destination, at a cut: until the
  *   last of its own ops has ended, the other's writes are kept back.
  *
- * Its clusters are cow.h's, the copies under way are op.h's, who reads it is
- * reader.h's.
+ * Its clusters are cow.h's, its fleece device, if it has one, is fleece.h's, the
+ * copies under way are op.h's, who reads it is reader.h's.
  *
  * Locks and contexts
  *   bucket->lock  spinlock: every transition of a cluster, with pending tested
@@ -23,13 +23,14 @@
  *   bucket->reader_lock
  *                 irq-safe spinlock, a leaf: the bucket's readers. One is added
  *                 under bucket->lock as well, so who holds that meets no new one.
- *   pit->lock     spinlock: staged, retry, unread, backoff, careful, behind. A
- *                 leaf.
+ *   pit->lock     spinlock: staged, retry, unread, backoff, careful, behind, what
+ *                 is on the fleece device. A leaf.
  *
  * References
  *   A pit is held by its owner, by each cfg it is published in, by each op, by
  *   each view, and by the one whose place it has taken.
- *   It is a user of its destination, and holds its origin's memory and its
+ *   It is a user of its destination, and of its fleece device until it lets go of
+ *   that, and holds its origin's memory and its
  *   owner. The last reference may be dropped anywhere in process context; it is
  *   freed in the module's workqueue.
  */
@@ -41,6 +42,7 @@
 
 #include "bits.h"
 #include "copy.h"
+#include "fleece.h"
 #include "map.h"
 #include "origin.h"
 
@@ -58,6 +60,14 @@ enum bk_action {
 	BK_ACTION_STOP,		/* try again when the job is resumed */
 };
 
+/* What has failed. */
+enum bk_fault {
+	BK_FAULT_READ,		/* reading the origin */
+	BK_FAULT_WRITE,		/* writing the destination */
+	BK_FAULT_FLEECE_READ,	/* reading the fleece device, for a move */
+	BK_FAULT_FLEECE_WRITE,	/* writing it; the destination is next */
+};
+
 enum bk_cbw_policy {
 	BK_BREAK_SNAPSHOT,
 	BK_BREAK_GUEST_WRITE,
@@ -69,8 +79,8 @@ enum bk_cbw_policy {
  * @claimed:	@sectors are being copied because of a guest's write
  * @copied:	@sectors are on the destination; from any work item
  * @dropped:	@sectors are not to be copied any more
- * @error:	copying failed at @sector, reading the origin or (@write) writing
- *		to the destination; returns what to do about a background copy
+ * @diverted:	@sectors that were to be fleeced are written to the destination
+ * @error:	copying failed at @sector; returns what to do about a background copy
  * @broken:	it was given up to keep a guest going; no allocation, no sleep
  * @kick:	background copies may go on; no sleep
  * @idle:	no background copy is in flight any more; no sleep
@@ -81,8 +91,10 @@ struct bk_pit_ops {
 	void (*claimed)(struct bk_pit *pit, unsigned int sectors);
 	void (*copied)(struct bk_pit *pit, unsigned int sectors, bool guest);
 	void (*dropped)(struct bk_pit *pit, u64 sectors);
-	enum bk_action (*error)(struct bk_pit *pit, bool write, sector_t sector,
-				blk_status_t status, bool guest);
+	void (*diverted)(struct bk_pit *pit, unsigned int sectors);
+	enum bk_action (*error)(struct bk_pit *pit, enum bk_fault fault,
+				sector_t sector, blk_status_t status,
+				bool guest);
 	void (*broken)(struct bk_pit *pit, int err);
 	void (*kick)(struct bk_pit *pit);
 	void (*idle)(struct bk_pit *pit);
@@ -118,6 +130,7 @@ struct bk_cbw {
  * @only:	NULL, or what is to be copied, rounded out to clusters: as it is
  *		when the cut's old epoch has drained
  * @only_grows:	writes set more bits in it after that
+ * @fleece:	NULL, or its fleece device, open
  */
 struct bk_pit_params {
 	unsigned int cluster;
@@ -126,6 +139,7 @@ struct bk_pit_params {
 	const struct bk_cbw *cbw;
 	struct bk_bits *only;
 	bool only_grows;
+	struct bk_dest *fleece;
 };
 
 /**
@@ -146,9 +160,10 @@ struct bk_pit_params {
  * @covered:	map of what can be read; NULL: everything. Made when a view needs
  *		it, or when params.only won't tell any more; then there for good.
  *		Bits are cleared under the bucket's lock
+ * @fleece:	its fleece device, and what is there
  * @views:	how many views there are
  * @todo:	clusters that are not saved
- * @params:	as given; a reference on only
+ * @params:	as given; a reference on only, none on fleece
  * @reserve:	one cluster's buffer
  * @op_pool:	of struct bk_op
  * @background:	background ops in flight
@@ -162,7 +177,7 @@ struct bk_pit_params {
  * @behind:	it has taken the place of one that has not ended: no write yet
  * @staged:	ops with data only in memory, oldest first
  * @retry:	ops whose write is to be tried again, or to be started later
- * @unread:	ops that wait for readers of the origin
+ * @unread:	ops that wait for readers of the origin, or of the fleece device
  * @retry_work:	tries them
  * @backoff:	ms until it does
  * @free_work:	frees it when the last reference has gone
@@ -184,6 +199,7 @@ struct bk_pit {
 	unsigned long *pending;
 	unsigned long *claimed;
 	unsigned long *covered;
+	struct bk_fleece fleece;
 	atomic_t views;
 	atomic_long_t todo;
 	struct bk_pit_params params;

@@ -35,19 +35,33 @@ static unsigned long bk_pit_unread_end(struct bk_pit *pit,
 		}
 		if (test_bit(first, pit->claimed))
 			op = bk_op_find(bucket, first);
-		if (!op || op->state != BK_OP_READING)
+		/* What is being moved may have been overwritten there. */
+		if (!op || op->state != BK_OP_READING ||
+		    op->kind == BK_OP_MOVE)
 			break;
 		first = op->first + op->nr;
 	}
 	return min(first, end);
 }
 
+/* Is @first on the fleece device only? What is being moved is. */
+static bool bk_pit_is_fleeced(const struct bk_pit *pit, unsigned long first)
+{
+	return pit->fleece.map && test_bit(first, pit->fleece.map);
+}
+
 /* Where is the saved copy of @first, and of what is saved there too up to *@end? */
 static struct bk_dest *bk_pit_saved_on(struct bk_pit *pit, unsigned long first,
 				       unsigned long *end)
 {
+	if (bk_pit_is_fleeced(pit, first)) {
+		*end = find_next_zero_bit(pit->fleece.map, *end, first);
+		return pit->fleece.dest;
+	}
 	*end = find_next_bit(pit->pending, *end, first);
 	*end = find_next_bit(pit->claimed, *end, first);
+	if (pit->fleece.map)
+		*end = find_next_bit(pit->fleece.map, *end, first);
 	return pit->dest;
 }
 
@@ -68,6 +82,10 @@ static enum bk_source bk_pit_source(struct bk_pit *pit,
 		if (!test_bit(first, covered))
 			return BK_SOURCE_NONE;
 		*end = find_next_zero_bit(covered, *end, first);
+	}
+	if (bk_pit_is_fleeced(pit, first)) {
+		r->dest = bk_pit_saved_on(pit, first, end);
+		return BK_SOURCE_FLEECE;
 	}
 	if (test_bit(first, pit->claimed)) {
 		*op = bk_op_find(bucket, first);
@@ -216,19 +234,21 @@ bool bk_reader_end(struct bk_reader *r, blk_status_t *status)
  * @bucket:	of the clusters; its lock is held
  * @first:	first cluster
  * @end:	end, exclusive
+ * @dest:	who reads this one; NULL: any device
  *
- * Return: whether there is any. Those of the destination count as well: an op's
- * clusters have none.
+ * Return: whether there is any. Those of the destination count as any: the clusters
+ * of an op that has read the origin have none.
  */
 bool bk_readers_await(struct bk_bucket *bucket, unsigned long first,
-		      unsigned long end)
+		      unsigned long end, struct bk_dest *dest)
 {
 	struct bk_reader *r;
 	bool any = false;
 
 	spin_lock_irq(&bucket->reader_lock);
 	list_for_each_entry(r, &bucket->readers, list) {
-		if (r->first >= end || r->end <= first)
+		if (r->first >= end || r->end <= first ||
+		    (dest && r->dest != dest))
 			continue;
 		r->awaited = true;
 		any = true;
@@ -300,7 +320,7 @@ static bool bk_lane_discard(struct bk_pit *pit, unsigned long first,
 
 	spin_lock(&bucket->lock);
 	bk_map_clear(pit->covered, first, end);
-	idle = !bk_readers_await(bucket, first, end);
+	idle = !bk_readers_await(bucket, first, end, NULL);
 	while (idle && !bk_pit_is_stopped(pit)) {
 		at = bk_map_next_run(pit->pending, pit->claimed, at, end,
 				     &run_end);
@@ -312,6 +332,8 @@ static bool bk_lane_discard(struct bk_pit *pit, unsigned long first,
 		sectors += bk_pit_sectors(pit, at, run_end);
 		at = run_end;
 	}
+	if (idle && !bk_pit_is_stopped(pit))
+		sectors += bk_fleece_drop(pit, first, end);
 	idle &= find_next_bit(pit->claimed, end, first) >= end &&
 		find_next_bit(pit->pending, end, first) >= end;
 	spin_unlock(&bucket->lock);
@@ -336,6 +358,19 @@ static bool bk_clusters_discard(struct bk_pit *pit, unsigned long first,
 	return idle;
 }
 
+/* Let a device give the space of clusters back, if it can. */
+static int bk_pit_free_space(struct bk_pit *pit, struct bk_dest *dest,
+			     unsigned long first, unsigned long end)
+{
+	unsigned int noio = memalloc_noio_save();
+	int r;
+
+	r = blkdev_issue_discard(dest->bdev.bdev, (sector_t)first << pit->shift,
+				 bk_pit_sectors(pit, first, end), GFP_NOIO);
+	memalloc_noio_restore(noio);
+	return r == -EOPNOTSUPP ? 0 : r;
+}
+
 /**
  * bk_pit_discard - a reader is done with a range
  * @pit:	the point in time; its job allows that
@@ -352,8 +387,7 @@ int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end)
 {
 	unsigned long last = end == pit->len ? pit->clusters : end >> pit->shift;
 	unsigned long first = bk_pit_cluster(pit, start + (1 << pit->shift) - 1);
-	unsigned int noio;
-	sector_t sector;
+	struct bk_dest *fleece;
 	int r;
 
 	if (first >= last)
@@ -370,10 +404,10 @@ int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end)
 	}
 	if (!bk_pit_is_readable(pit))
 		return -EIO;
-	sector = (sector_t)first << pit->shift;
-	noio = memalloc_noio_save();
-	r = blkdev_issue_discard(pit->dest->bdev.bdev, sector,
-				 bk_pit_sectors(pit, first, last), GFP_NOIO);
-	memalloc_noio_restore(noio);
-	return r == -EOPNOTSUPP ? 0 : r;	/* the space is not given back */
+	fleece = bk_fleece_get(pit);
+	if (fleece) {
+		bk_pit_free_space(pit, fleece, first, last);
+		bk_dest_put(fleece);
+	}
+	return bk_pit_free_space(pit, pit->dest, first, last);
 }

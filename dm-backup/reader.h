@@ -10,6 +10,7 @@
  *   needed, reading    the origin; no write reaches the range before the read
  *                      has ended
  *   valid, staged      the op's buffer
+ *   fleeced, moving    the fleece device
  *   saved              the destination
  *   out                nowhere: EIO. Not part of the job (sync=bitmap, top), or
  *                      discarded
@@ -18,7 +19,8 @@
  *   for readers only through its own copy: when the copy's read has ended while
  *   others read the same of the origin, the op is valid and stays on pit->unread
  *   until they have ended. From then on readers get the buffer, so a write waits
- *   for those that were there before, and for no others.
+ *   for those that were there before, and for no others. In the same way a move's
+ *   discard waits for those who read the fleece device.
  *   A write's deadline counts on meanwhile. A point in time that breaks, or whose
  *   job fails or is cancelled, lets writes go at once: its readers find that when
  *   their I/O completes, and fail. One whose job has completed is read from the
@@ -50,6 +52,7 @@ enum bk_source {
 	BK_SOURCE_ORIGIN,
 	BK_SOURCE_DEST,
 	BK_SOURCE_MEMORY,	/* bk_reader_copy() */
+	BK_SOURCE_FLEECE,
 	BK_SOURCES,
 };
 
@@ -58,7 +61,7 @@ enum bk_source {
  * @list:	in its bucket's readers, if it is of a device; reader_lock
  * @pit:	the point in time; the reader's owner holds it
  * @source:	where
- * @dest:	if it is a destination's: which, with a reference as its user
+ * @dest:	the destination or fleece device that is read, as its user, or NULL
  * @awaited:	an op waits for its end; reader_lock
  * @first:	first cluster
  * @end:	end, exclusive
@@ -81,7 +84,7 @@ void bk_reader_copy(struct bk_reader *r, struct bio *bio);
 bool bk_reader_end(struct bk_reader *r, blk_status_t *status);
 
 bool bk_readers_await(struct bk_bucket *bucket, unsigned long first,
-		      unsigned long end);
+		      unsigned long end, struct bk_dest *dest);
 
 int bk_pit_cover(struct bk_pit *pit);
 int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end);

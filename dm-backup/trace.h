@@ -54,8 +54,7 @@ TRACE_EVENT(bk_action,
 		  __entry->action, __get_str(filter), __get_str(phase))
 );
 
-/* A guest's write makes clusters be copied first. */
-TRACE_EVENT(bk_guest_copy,
+DECLARE_EVENT_CLASS(bk_clusters,
 	TP_PROTO(const char *job, sector_t sector, unsigned int sectors),
 	TP_ARGS(job, sector, sectors),
 	TP_STRUCT__entry(
@@ -70,6 +69,18 @@ TRACE_EVENT(bk_guest_copy,
 	),
 	TP_printk("job %s: %llu + %u", __get_str(job),
 		  (unsigned long long)__entry->sector, __entry->sectors)
+);
+
+/* A guest's write makes clusters be copied first. */
+DEFINE_EVENT(bk_clusters, bk_guest_copy,
+	TP_PROTO(const char *job, sector_t sector, unsigned int sectors),
+	TP_ARGS(job, sector, sectors)
+);
+
+/* Clusters are on the fleece device, and to be moved. */
+DEFINE_EVENT(bk_clusters, bk_fleeced,
+	TP_PROTO(const char *job, sector_t sector, unsigned int sectors),
+	TP_ARGS(job, sector, sectors)
 );
 
 /* Clusters are on the destination. */

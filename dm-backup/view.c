@@ -31,6 +31,9 @@
  * @job:	the same
  * @wq:		see view.h
  * @unread_work: ops go on that waited for reads of ours
+ * @fleece:	limits of the job's fleece device, which may go before the view does
+ * @fleece_start: where on its disk that begins
+ * @fleeced:	it has one
  * @sectors:	read, by source
  * @lock:	protects @discards
  * @discards:	bios
@@ -45,6 +48,9 @@ struct bk_view {
 	char *job;
 	struct workqueue_struct *wq;
 	struct work_struct unread_work;
+	struct queue_limits fleece;
+	sector_t fleece_start;
+	bool fleeced;
 	atomic64_t sectors[BK_SOURCES];
 	spinlock_t lock;	/* discards */
 	struct bio_list discards;
@@ -132,6 +138,7 @@ static int bk_view_map_read(struct bk_view *view, struct bio *bio,
 		bio_set_dev(bio, view->dev->bdev);
 		return DM_MAPIO_REMAPPED;
 	case BK_SOURCE_DEST:
+	case BK_SOURCE_FLEECE:
 		bio_set_dev(bio, vb->reader.dest->bdev.bdev);
 		return DM_MAPIO_REMAPPED;
 	default:
@@ -216,6 +223,19 @@ static const char *bk_view_find(struct bk_view *view)
 	return error;
 }
 
+/* What is read of a fleece device has to suit that, too. */
+static void bk_view_look_at_fleece(struct bk_view *view)
+{
+	struct bk_dest *fleece = bk_fleece_get(view->pit);
+
+	if (!fleece)
+		return;
+	view->fleece = bdev_get_queue(fleece->bdev.bdev)->limits;
+	view->fleece_start = get_start_sect(fleece->bdev.bdev);
+	view->fleeced = true;
+	bk_dest_put(fleece);
+}
+
 /* Let go of everything that there is. */
 static void bk_view_free(struct bk_view *view)
 {
@@ -257,6 +277,7 @@ static const char *bk_view_prepare(struct bk_view *view)
 		return "Writes from before the job's start have not ended yet";
 	if (bk_pit_cover(pit))
 		return "Out of memory";
+	bk_view_look_at_fleece(view);
 	return NULL;
 }
 
@@ -358,10 +379,11 @@ static void bk_view_status(struct dm_target *ti, status_type_t type,
 	case STATUSTYPE_INFO:
 		DMEMIT("%u %s %s", BK_VIEW_FORMAT, bk_view_state(view->pit),
 		       view->may_discard ? "discards" : "keeps");
-		DMEMIT(" 3 origin %llu dest %llu memory %llu",
+		DMEMIT(" 4 origin %llu dest %llu memory %llu fleece %llu",
 		       (u64)atomic64_read(&view->sectors[BK_SOURCE_ORIGIN]),
 		       (u64)atomic64_read(&view->sectors[BK_SOURCE_DEST]),
-		       (u64)atomic64_read(&view->sectors[BK_SOURCE_MEMORY]));
+		       (u64)atomic64_read(&view->sectors[BK_SOURCE_MEMORY]),
+		       (u64)atomic64_read(&view->sectors[BK_SOURCE_FLEECE]));
 		break;
 	case STATUSTYPE_TABLE:
 		DMEMIT("%s %s %s", view->dev->name, view->filter, view->job);
@@ -416,6 +438,8 @@ static void bk_view_io_hints(struct dm_target *ti, struct queue_limits *limits)
 
 	blk_stack_limits(limits, &bdev_get_queue(dest)->limits,
 			 get_start_sect(dest));
+	if (view->fleeced)
+		blk_stack_limits(limits, &view->fleece, view->fleece_start);
 	if (!view->may_discard)
 		return;
 	limits->discard_granularity = cluster << SECTOR_SHIFT;
