@@ -116,6 +116,10 @@ static int check_options(int argc, const struct options *o)
 		say("--to-vg: '%s' is no volume group", o->to_vg);
 		return EX_USAGE_;
 	}
+	if (o->fleece && argc > 1 && strcmp(o->fleece, "auto")) {
+		say("backup: --fleece DEVICE is for one device; for several: --fleece auto");
+		return EX_USAGE_;
+	}
 	if (o->create && !o->to_vg) {
 		say("--create goes with --to-vg");
 		return EX_USAGE_;
@@ -216,6 +220,7 @@ int cmd_backup(int argc, char **argv, const struct options *o)
 		.sequential = o->sequential,
 		.completion_mode = o->completion_mode ? o->completion_mode :
 				   "grouped",
+		.detach = o->detach,
 		.alone = argc == 1,
 	};
 	bool started = false;

@@ -73,6 +73,7 @@ struct options {
 	const char *discard;
 	const char *size;
 	const char *scratch;
+	const char *fleece;
 	const char *mount;
 	const char *job;
 };

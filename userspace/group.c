@@ -5,6 +5,7 @@
 
 #include "group.h"
 #include "filter.h"
+#include "fleece.h"
 #include "follow.h"
 #include "report.h"
 #include "words.h"
@@ -140,7 +141,10 @@ int action_find_target(struct group *g, struct action *a)
 	free(what);
 	free(a->words);
 	a->words = words;
-	return EX_OK;
+	say_about(a->place ? a->place->fleece : NULL);
+	r = fleece_find(a, g->detach);
+	say_about(NULL);
+	return r;
 }
 
 /*------------------------------------------------------------------*/
@@ -237,7 +241,10 @@ static int begin_plans(struct group *g)
 	for (a = g->actions; a < end && !r; a++) {
 		if (!is_backup(a))
 			continue;
-		r = plan_begin(&a->d, &a->plan);
+		if (!filter_is_dry_run())
+			r = fleece_make(a);
+		if (!r)
+			r = plan_begin(&a->d, &a->plan);
 		a->begun = !r;
 	}
 	return r;
@@ -450,6 +457,7 @@ void group_free(struct group *g)
 	unsigned int i;
 
 	for (i = 0; i < g->nr; i++) {
+		fleece_remove(&g->actions[i]);
 		free(g->actions[i].words);
 		free(g->actions[i].id);
 	}

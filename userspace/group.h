@@ -11,6 +11,7 @@
 #include "device.h"
 #include "dmbackup.h"
 #include "plan.h"
+#include "scratch.h"
 #include "transaction-json.h"
 
 struct action {
@@ -26,6 +27,8 @@ struct action {
 	struct device to;
 	struct plan plan;
 	char *id;			/* of the job */
+	char fleece_kind[SCRATCH_KIND_SIZE];	/* of a fleece device that was made, or "" */
+	char *fleece_lv;		/* the volume that it was made for, or NULL */
 	char *words;			/* of the message, without the filter */
 	bool begun;			/* its bitmap is ready */
 };
@@ -38,6 +41,7 @@ struct group {
 	const char *completion_mode;	/* NULL: individual */
 	const char *token;		/* NULL: one of our own */
 	const char *place;		/* in a file; or NULL */
+	bool detach;			/* nobody waits for their end */
 	bool alone;			/* one backup, and nothing of a group */
 	int late;			/* exit code: it has begun, but not all is well */
 };

@@ -24,7 +24,7 @@ enum {
 	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_AFTER_CRASH, O_FOR,
 	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
 	O_SCRATCH, O_MOUNT, O_JOB, O_DISCARDS,
-	O_WAIT, O_PIVOT,
+	O_WAIT, O_PIVOT, O_FLEECE,
 };
 
 static const struct verb verbs[] = {
@@ -44,7 +44,7 @@ static const struct verb verbs[] = {
 	{ NULL, "status", 1, 1, "DEVICE", "json bytes noheadings",
 	  "a filter's counters and jobs", cmd_status },
 	{ NULL, "backup", 1, 256, "DEVICE[=TARGET]... [--to TARGET]",
-	  "to to-vg create completion-mode sequential incremental level bitmap id speed cluster max-chunk max-workers detect-zeroes on-source-error on-target-error on-cbw-error cbw-timeout allow-larger no-freeze force detach progress json bytes noheadings",
+	  "to to-vg create fleece size completion-mode sequential incremental level bitmap id speed cluster max-chunk max-workers detect-zeroes on-source-error on-target-error on-cbw-error cbw-timeout allow-larger no-freeze force detach progress json bytes noheadings",
 	  "copy devices as they are at this instant", cmd_backup },
 	{ NULL, "transaction", 1, 1, "FILE",
 	  "dry-run detach progress json bytes noheadings",
@@ -142,6 +142,7 @@ static const struct option options[] = {
 	{ "persistent", no_argument, NULL, O_PERSISTENT },
 	{ "discards", no_argument, NULL, O_DISCARDS },
 	{ "scratch", required_argument, NULL, O_SCRATCH },
+	{ "fleece", required_argument, NULL, O_FLEECE },
 	{ "mount", required_argument, NULL, O_MOUNT },
 	{ "job", required_argument, NULL, O_JOB },
 	{ "metadata", required_argument, NULL, O_METADATA },
@@ -259,6 +260,7 @@ static const char **text_option(struct options *o, int c)
 	case O_DISCARD: return &o->discard;
 	case O_SIZE: return &o->size;
 	case O_SCRATCH: return &o->scratch;
+	case O_FLEECE: return &o->fleece;
 	case O_MOUNT: return &o->mount;
 	case O_JOB: return &o->job;
 	default: return NULL;

@@ -118,6 +118,7 @@ static const struct key keys[] = {
 	{ "all_dirty", FLAG, OF(TX_BITMAP_ADD), false, OPTION(all_dirty) },
 	{ "persistent", FLAG, OF(TX_BITMAP_ADD), false, OPTION(persistent) },
 	{ "target", DEVICE, OF(TX_BACKUP), true, OPTION(to) },
+	{ "fleece", DEVICE, OF(TX_BACKUP), false, OPTION(fleece) },
 	{ "id", NAME, OF(TX_BACKUP), false, OPTION(id) },
 	{ "level", NAME, OF(TX_BACKUP), false, OPTION(level) },
 	{ "bitmap", NAME, OF(TX_BACKUP), false, OPTION(bitmap) },
@@ -373,8 +374,10 @@ static int read_action(const struct value *v, struct tx_action *a)
 		return r;
 	a->place.action = place_of(v);
 	a->place.device = place_of_member(v, "device");
-	if (a->verb == TX_BACKUP)
+	if (a->verb == TX_BACKUP) {
 		a->place.target = place_of_member(v, "target");
+		a->place.fleece = place_of_member(v, "fleece");
+	}
 	if (a->verb == TX_BITMAP_MERGE)
 		a->place.sources = place_of_member(v, "sources");
 	return EX_OK;
@@ -542,6 +545,7 @@ void tx_free(struct tx_document *doc)
 		free(a->place.action);
 		free(a->place.device);
 		free(a->place.target);
+		free(a->place.fleece);
 		free(a->place.sources);
 		free(a->sources);
 	}

@@ -33,6 +33,7 @@ struct tx_place {
 	char *action;
 	char *device;
 	char *target;
+	char *fleece;
 	char *sources;
 };
 

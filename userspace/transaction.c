@@ -132,6 +132,7 @@ static int run(const struct tx_document *doc, const char *file,
 		.completion_mode = doc->completion_mode,
 		.token = doc->token,
 		.place = file,
+		.detach = o->detach,
 	};
 	bool started = false;
 	int r = find_all(doc, &g);

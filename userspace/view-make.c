@@ -39,25 +39,6 @@ struct making {
 	bool mounted;
 };
 
-/* What a filter's table has as its origin. */
-static int filter_origin(const struct device *d, unsigned int origin[2])
-{
-	struct dm_tab t;
-	bool ok;
-
-	if (dm_tab_read(d->dm.name, &t)) {
-		say("%s: its table can't be read: %s", d->arg, dm_why());
-		return EX_FAILED;
-	}
-	ok = t.n && sscanf(t.seg[0].params, "%u:%u", &origin[0],
-			   &origin[1]) == 2;
-	dm_tab_free(&t);
-	if (ok)
-		return EX_OK;
-	say("%s: its table is not understood", d->arg);
-	return EX_FAILED;
-}
-
 /* Was @job started for the view @name, and what was made for it? "": nothing. */
 static bool job_is_own(const char *job, const char *name,
 		       char kind[SCRATCH_KIND_SIZE])

@@ -66,6 +66,24 @@ char *view_origin_lv(const unsigned int origin[2])
 	return device_lv_name(&dm);
 }
 
+int filter_origin(const struct device *d, unsigned int origin[2])
+{
+	struct dm_tab t;
+	bool ok;
+
+	if (dm_tab_read(d->dm.name, &t)) {
+		say("%s: its table can't be read: %s", d->arg, dm_why());
+		return EX_FAILED;
+	}
+	ok = t.n && sscanf(t.seg[0].params, "%u:%u", &origin[0],
+			   &origin[1]) == 2;
+	dm_tab_free(&t);
+	if (ok)
+		return EX_OK;
+	say("%s: its table is not understood", d->arg);
+	return EX_FAILED;
+}
+
 struct check {
 	const struct device *d;
 	bool found;

@@ -28,6 +28,9 @@ bool view_read(const char *name, struct view *v);
 /* Its filter, if there is still one there; @d->arg is in @d then. */
 bool view_filter(const struct view *v, struct device *d);
 
+/* What a filter's table has as its origin. 0, or an exit code after saying why not. */
+int filter_origin(const struct device *d, unsigned int origin[2]);
+
 /* "vg/lv" of the volume that an origin is, or is hidden below. To be freed. */
 char *view_origin_lv(const unsigned int origin[2]);
 

@@ -251,3 +251,79 @@ origin_is_found() {
 	nothing_left
 	says 4 'no such view' dmbackup view remove now
 }
+
+# fleeced_by ID: a backup with that id has something on its fleece device
+fleeced_by() {
+	local show
+	show=$(dmbackup job show v/data "$1") && [[ $show =~ fleeced\ +([0-9]+) && ${BASH_REMATCH[1]} != 0 ]]
+}
+running() { [[ $(dmbackup job list v/data --noheadings) == "$1"*" running "* ]]; }
+# What the file system's user sees of the copy at its instant.
+copied_before() {
+	mount -o ro,noload /dev/v/copy /mnt/view
+	[ "$(cat /mnt/view/marker)" = before ]
+	umount /mnt/view
+}
+
+@test "a backup with a fleece device that is made, and removed at its end" {
+	local backup how
+	volumes thin
+	for how in "" "--size 8M"; do
+		[[ -z $how ]] || modprobe zram num_devices=0 || continue
+		echo before > /mnt/data/marker
+		sync /mnt/data/marker
+		# shellcheck disable=SC2086 # words
+		dmbackup backup v/data --to v/copy --force --id b --speed 64K --max-chunk 64K --fleece auto $how &
+		backup=$!
+		wait_for 60 running b
+		if [[ -z $how ]]; then
+			[ "$(lvs --noheadings -o pool_lv v/data-dmbackup-view-b | xargs)" = pool ]
+		else
+			[ -e /sys/block/zram0 ]
+		fi
+		echo after > /mnt/data/marker
+		dd if=/dev/urandom of=/mnt/data/new bs=64k count=8 conv=fsync status=none
+		wait_for 60 fleeced_by b
+		dmbackup job set-speed v/data b --speed 0
+		wait $backup
+		nothing_left
+		copied_before
+		rm /mnt/data/new
+	done
+	# Also if it is interrupted.
+	dmbackup backup v/data --to v/copy --force --id b --speed 64K --max-chunk 64K --fleece auto &
+	backup=$!
+	wait_for 60 running b
+	kill -INT $backup
+	! wait $backup
+	nothing_left
+}
+
+@test "a fleece device that is given, and what is refused about one" {
+	volumes
+	lvcreate -qq -y -Wy -n fast -L 8M v /dev/ram2
+	dmbackup backup v/data --to v/copy --fleece v/fast --id b --speed 64K --max-chunk 64K --detach
+	echo after > /mnt/data/marker
+	sync /mnt/data/marker
+	wait_for 60 fleeced_by b
+	dmbackup job set-speed v/data b --speed 0
+	dmbackup job wait v/data b
+	copied_before
+	says 5 'is the target' dmbackup backup v/data --to v/copy --force --fleece v/copy
+	says 5 'stands on' dmbackup backup v/data --to v/copy --force --fleece v/data
+	says 4 'no such device' dmbackup backup v/data --to v/copy --force --fleece v/none
+	says 2 'with --detach' dmbackup backup v/data --to v/copy --force --fleece auto --detach
+	says 2 '--size is for' dmbackup backup v/data --to v/copy --force --fleece v/fast --size 1M
+	says 2 '--size is for' dmbackup backup v/data --to v/copy --force --size 1M
+	says 2 'is for one device' dmbackup backup v/data=v/copy v/fast=v/copy --fleece v/fast
+	mkfs.ext4 -q -F -L other /dev/v/fast
+	says 5 'other|ext4' dmbackup backup v/data --to /dev/ram3 --allow-larger --fleece v/fast
+	wipefs -qa /dev/v/fast
+	cat > /tmp/tx.json <<-END
+		{ "actions": [ { "action": "backup", "device": "v/data", "target": "v/copy", "fleece": "v/fast", "force": true } ] }
+	END
+	dmbackup transaction /tmp/tx.json
+	sed 's/v.fast/auto/' /tmp/tx.json > /tmp/tx2.json
+	dmbackup transaction /tmp/tx2.json
+	nothing_left
+}
