@@ -63,7 +63,7 @@ static const char *const action_keys[] = {
 	"all_dirty", "persistent", "target", "id", "level", "bitmap",
 	"incremental", "speed", "cluster", "max_chunk", "max_workers",
 	"detect_zeroes", "on_source_error", "on_target_error", "on_cbw_error",
-	"cbw_timeout", "allow_larger", "force",
+	"cbw_timeout", "allow_larger", "force", "fleece",
 };
 
 static const char *const pieces[] = {
