@@ -413,7 +413,8 @@ static struct bk_store *bk_store_alloc(void)
 	INIT_WORK(&store->notify, bk_store_notify);
 	INIT_WORK(&store->work, bk_store_work);
 	INIT_DELAYED_WORK(&store->tick, bk_store_tick);
-	store->buf = vmalloc(BK_STORE_BUF * BK_MD_BLOCK);
+	store->buf = __vmalloc(BK_STORE_BUF * BK_MD_BLOCK,
+			       GFP_KERNEL | __GFP_NOWARN);
 	store->tmp = kmalloc(BK_MD_PAYLOAD, GFP_KERNEL);
 	if (store->buf && store->tmp)
 		return store;

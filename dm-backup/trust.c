@@ -80,7 +80,7 @@ static int bk_trust_read_witness(struct block_device *bdev, u64 len, void *buf,
 int bk_trust_witness(struct block_device *bdev, u64 len,
 		     struct bk_md_witness *witness)
 {
-	void *buf = __vmalloc(BK_MD_WITNESS_BYTES, GFP_NOIO);
+	void *buf = __vmalloc(BK_MD_WITNESS_BYTES, GFP_NOIO | __GFP_NOWARN);
 	int r = -ENOMEM;
 
 	if (buf)
@@ -103,7 +103,7 @@ void bk_trust_look(struct bk_instance *in, bool print, struct bk_evidence *e)
 		dm_disk(in->origin->md)->part0,
 		in->dev->bdev,
 	};
-	void *buf = __vmalloc(BK_MD_SAMPLE_BYTES, GFP_NOIO);
+	void *buf = __vmalloc(BK_MD_SAMPLE_BYTES, GFP_NOIO | __GFP_NOWARN);
 	unsigned int i;
 
 	memset(e, 0, sizeof(*e));
