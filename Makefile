@@ -64,6 +64,18 @@ $(module): $(module_src)
 	$(MAKE) -C $(KERNELDIR) M=$(abspath $(build)) $(KBUILD_ARGS) modules
 	@touch $@
 
+# A device-mapper target for tests, whose n-th I/O fails.
+nth := $(build)/faults/dm-nth.ko
+nth_src := tests/faults/dm-nth.c tests/faults/Kbuild
+.PHONY: module-nth
+module-nth: $(nth)
+
+$(nth): $(nth_src)
+	@mkdir -p $(@D)
+	@ln -sf $(abspath $(nth_src)) $(@D)/
+	$(MAKE) -C $(KERNELDIR) M=$(abspath $(@D)) $(KBUILD_ARGS) modules
+	@touch $@
+
 # The module for every kernel that tests run on.
 .PHONY: modules
 modules: deps
@@ -76,7 +88,7 @@ modules: deps
 module-uml: deps
 	@uml=$$(tests/vm/uml-build) && $(MAKE) --no-print-directory \
 		KVER=$$(ls $$uml/modules/lib/modules) KERNELDIR=$$uml/build \
-		KBUILD_ARGS=ARCH=um module > build/module-uml.log 2>&1 || \
+		KBUILD_ARGS=ARCH=um module module-nth > build/module-uml.log 2>&1 || \
 			{ cat build/module-uml.log; exit 1; }
 
 # And for the race kernel.
@@ -147,9 +159,10 @@ build/fuzz-module: tests/fuzz/fuzz-module.c tests/lib/dm.h
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
 
-build/faults: tests/faults/faults.c tests/lib/dm.h
+faults_src := $(addprefix tests/faults/,faults.c lab.c allocations.c workers.c io.c)
+build/faults: $(faults_src) tests/faults/lab.h tests/faults/sweeps.h tests/lib/dm.h
 	@mkdir -p build
-	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $(faults_src)
 
 build/replay: tests/crash/replay.c dm-backup/metadata.c dm-backup/metadata.h
 	@mkdir -p build
@@ -172,6 +185,8 @@ programs: deps
 
 .PHONY: mutants
 mutants: deps
+	@$(MAKE) --no-print-directory KVER=$$(tests/vm/kver $(firstword $(KERNELS))) module-nth > build/module-nth.log 2>&1 || \
+		{ cat build/module-nth.log; exit 1; }
 	@tests/mutants/build $$(tests/vm/kver $(firstword $(KERNELS)))
 
 .PHONY: unit

@@ -129,4 +129,14 @@ static inline int dm_message(const char *name, const char *text)
 	return dm_send(DM_TARGET_MSG);
 }
 
+/* The status of a device with one target, or "". */
+static inline const char *dm_status(const char *name)
+{
+	if (dm_simple(name, DM_TABLE_STATUS, DM_NOFLUSH_FLAG) ||
+	    !dm.head.target_count)
+		return "";
+	dm.bytes[sizeof(dm) - 1] = '\0';
+	return dm.bytes + dm.head.data_start + sizeof(struct dm_target_spec);
+}
+
 #endif
