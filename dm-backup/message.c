@@ -81,10 +81,19 @@ static int bk_msg_job_show(struct bk_msg *m)
 	return r;
 }
 
+/* A job that is being dismissed: its step ends it, which takes as good as no time. */
+static void bk_msg_wait_gone(struct bk_job *job)
+{
+	wait_event_timeout(job->origin->jobs_wait,
+			   READ_ONCE(job->state) == BK_JOB_NULL,
+			   msecs_to_jiffies(BK_GONE_MS));
+	bk_job_put(job);
+}
+
 static int bk_msg_job_verb(struct bk_msg *m)
 {
 	enum bk_job_verb verb = m->verb->job;
-	struct bk_job *job;
+	struct bk_job *job, *gone = NULL;
 	bool force = false;
 	u64 speed = 0;
 	int r;
@@ -108,7 +117,14 @@ static int bk_msg_job_verb(struct bk_msg *m)
 	if (job)
 		r = bk_job_verb(job, verb, force, speed, m->error,
 				sizeof(m->error));
+	if (job && !r && verb == BK_VERB_DISMISS) {
+		bk_job_get(job);
+		gone = job;
+	}
 	mutex_unlock(&m->origin->lock);
+	/* Who starts another one of its id next is to find it free. */
+	if (gone)
+		bk_msg_wait_gone(gone);
 	return r;
 }
 

@@ -10,7 +10,8 @@
  * Context: inside dm's SRCU section, under memalloc_noio. What starts jobs or
  * changes bitmaps is a transaction (txn.h), for which a handler waits: for
  * BK_PREPARE_MS if it starts a job, else for BK_TXN_WAIT_MS, and for BK_GONE_MS
- * more if it is late; that holds up suspend and removal.
+ * more if it is late; that holds up suspend and removal. Dismissing a job waits
+ * for its step, for BK_GONE_MS at most.
  */
 
 #ifndef BK_MESSAGE_H

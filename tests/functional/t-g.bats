@@ -32,7 +32,7 @@ slow_target() { # WRITE_MS
 	refused "job 'j' is concluded: set_speed is not possible" msg job set_speed j 1
 	refused "job 'j' is concluded: change is not possible" msg job change j cbw_timeout=1
 	msg job dismiss j
-	wait_for 5 no_jobs
+	no_jobs
 	for v in pause resume cancel complete finalize dismiss show; do
 		refused "there is no job 'j'" msg job $v j
 	done
