@@ -13,6 +13,7 @@
 #   make check-race      two CPUs under KCSAN and lockdep (builds a kernel, once)
 #   make check-rt        the tests on Debian's PREEMPT_RT kernel
 #   make bench           what it costs, as a table                 (see benchmarks.md)
+#   make bench-peers     the same, beside dm-snapshot, dm-thin, dm-era, dm-raid1 and QEMU
 #   make lint            checkpatch, sparse, shellcheck
 # The targets that run tests install the Debian packages they need.
 
@@ -241,6 +242,10 @@ build/scan: tests/bench/scan.c dm-backup/map.h
 bench: modules programs
 	@$(MAKE) --no-print-directory build/scan
 	@tests/bench/run $(BENCH:%=--only %) $(KERNELS)
+
+.PHONY: bench-peers
+bench-peers: modules programs
+	@tests/bench/run --peers $(BENCH:%=--only %) $(KERNELS)
 
 .PHONY: lint
 lint: deps

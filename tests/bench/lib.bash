@@ -58,6 +58,23 @@ figures() {
 	END
 }
 
+# Instructions executed, those of the idle loop excepted, on one CPU with icount:
+# the time, less the time that the CPU was idle, both as the kernel's timers have them.
+busy() {
+	awk '$1 == "now" { n = $3 } $1 ~ /^\.(idle|iowait)_sleeptime$/ { n -= $3 } END { printf "%.0f\n", n }' /proc/timer_list
+}
+
+# cost NAME COMMAND...: what a command, and what it leaves to be done, takes
+cost() {
+	local name=$1 before
+	shift
+	sleep 0.2
+	before=$(busy)
+	"$@"
+	sleep 1
+	value "$name" $(($(busy) - before))
+}
+
 # touch_logs: what fio is to replay to write once to each cluster of 64 KiB of
 # 128 MiB in one random order, but for the first MiB, which a job copies when it
 # starts, and the last, without which the job can't end. $touches is how many.
@@ -130,17 +147,17 @@ snapshot() {
 }
 snapshot_end() { dmsetup remove snap-origin && dmsetup remove snap; }
 
-# guest RATE [COMMAND...]: random writes at F, $guest_pid, for latencies()
+# guest RATE [COMMAND...]: random writes at F, or $GUEST, $guest_pid, for latencies()
 guest() {
 	local rate=$1
 	shift
 	rm -f /dev/shm/guest*
-	DEV=$F RATE=$rate "$@" /dev/shm/fio "$bench/guest.fio" --eta=never --output=/dev/null &
+	DEV=${GUEST:-$F} RATE=$rate "$@" /dev/shm/fio "$bench/guest.fio" --eta=never --output=/dev/null &
 	guest_pid=$!
 	wait_for 60 f_has_written "$(f_writes)"
 	sleep 0.5
 }
-f_writes() { awk '{ print $5 }' "/sys/dev/block/$(devno "$F")/stat"; }
+f_writes() { awk '{ print $5 }' "/sys/dev/block/$(devno "${GUEST:-$F}")/stat"; }
 f_has_written() { [[ $(f_writes) -ge $(($1 + 10)) ]]; }
 guest_end() {
 	kill -INT "$guest_pid"
