@@ -317,7 +317,8 @@ static void mirror_end(const struct life *life)
 		nap(5);
 	}
 	if (i == 12000)
-		bad("the mirror does not end: %s", answer());
+		bad("the mirror does not end: %d, %s", message("job show j"),
+		    answer());
 }
 
 static void live_mirror(const struct life *life)
@@ -549,6 +550,8 @@ static unsigned int step(const struct life *life, unsigned int many, bool thorou
 {
 	if (thorough)
 		return 1;
+	if (device == WORKERS)
+		return 1 + at / 8;
 	if (many)
 		return many;
 	if (mode == FAIL)
@@ -610,7 +613,7 @@ void sweep_workers(bool thorough)
 	mode = FAIL;
 	for (i = 0; i < sizeof(lives) / sizeof(lives[0]); i++)
 		if (thorough || !lives[i].slow)
-			sweep_place(&lives[i], thorough ? 1 : 2, thorough);
+			sweep_place(&lives[i], 0, thorough);
 	origin = below[ORIGIN];
 }
 
