@@ -290,6 +290,23 @@ static const struct message {
 	  .after = "job cancel n" },
 	{ .text = "backup start n target=/dev/ram3 allow_larger=1 sync=none auto_dismiss=0",
 	  .after = "job cancel n" },
+	{ .text = "job list" },
+	{ .text = "job show j" },
+	{ .before = "job resume j", .text = "job pause j", .after = "job pause j" },
+	{ .text = "job resume j", .after = "job pause j" },
+	{ .text = "job set_speed j 1" },
+	{ .text = "job change j on_cbw_error=break_guest_write cbw_timeout=1",
+	  .after = "job change j on_cbw_error=break_snapshot cbw_timeout=45000" },
+	{ .text = "job complete j" },
+	{ .text = "job finalize j" },
+	{ .text = "job dismiss j" },
+	{ .text = "metadata save", .durable = true },
+	{ .text = "last_error token=x" },
+	{ .text = "no such message" },
+};
+
+/* The same, of what came later: mirrors, checkpoints and transactions. */
+static const struct message transactions[] = {
 	{ .text = "mirror start n target=/dev/ram3 allow_larger=1 sync=full auto_dismiss=0 speed=1",
 	  .after = "job cancel n" },
 	{ .text = "mirror start n target=/dev/ram3 allow_larger=1 sync=bitmap bitmap=b bitmap_mode=on_success auto_dismiss=0 speed=1",
@@ -313,19 +330,6 @@ static const struct message {
 	  .late = true },
 	{ .before = "transaction token=t prepare 1 @ 3 bitmap add n", .text = "transaction show t",
 	  .after = "transaction abort t" },
-	{ .text = "job list" },
-	{ .text = "job show j" },
-	{ .before = "job resume j", .text = "job pause j", .after = "job pause j" },
-	{ .text = "job resume j", .after = "job pause j" },
-	{ .text = "job set_speed j 1" },
-	{ .text = "job change j on_cbw_error=break_guest_write cbw_timeout=1",
-	  .after = "job change j on_cbw_error=break_snapshot cbw_timeout=45000" },
-	{ .text = "job complete j" },
-	{ .text = "job finalize j" },
-	{ .text = "job dismiss j" },
-	{ .text = "metadata save", .durable = true },
-	{ .text = "last_error token=x" },
-	{ .text = "no such message" },
 };
 
 static bool message_setup(void)
@@ -406,13 +410,13 @@ static bool message_once(const struct message *m)
 	return fired;
 }
 
-void sweep_messages(void)
+static void sweep_all(const struct message *all, unsigned int nr)
 {
 	static char name[512];
 	unsigned int i;
 
-	for (i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
-		const struct message *m = &messages[i];
+	for (i = 0; i < nr; i++) {
+		const struct message *m = &all[i];
 
 		snprintf(name, sizeof(name), "allocations: %s%s%s",
 			 m->before ?: "", m->before ? "; " : "", m->text);
@@ -427,4 +431,14 @@ void sweep_messages(void)
 		check_gone(devices);
 		end(at);
 	}
+}
+
+void sweep_messages(void)
+{
+	sweep_all(messages, sizeof(messages) / sizeof(messages[0]));
+}
+
+void sweep_transactions(void)
+{
+	sweep_all(transactions, sizeof(transactions) / sizeof(transactions[0]));
 }

@@ -5,7 +5,7 @@
  *
  *   faults [--verbose] [--only N] [--thorough] SWEEP...
  *
- * A sweep is tables, messages, workers, io, or "io LIFE" for one of io.c. --only: this point
+ * A sweep is tables, messages, transactions, workers, io, or "io LIFE" for one of io.c. --only: this point
  * of each. Of each: a guest's write never fails and reads are right; what was asked
  * for is done, or refused with nothing changed; a job that says it has completed has
  * copied its point in time; all can be removed. Leaks, and use of what was freed,
@@ -21,7 +21,7 @@
 
 static void usage(void)
 {
-	fprintf(stderr, "faults [--verbose] [--only N] [--thorough] tables|messages|workers|io [LIFE]...\n");
+	fprintf(stderr, "faults [--verbose] [--only N] [--thorough] tables|messages|transactions|workers|io [LIFE]...\n");
 	exit(2);
 }
 
@@ -66,6 +66,8 @@ int main(int argc, char **argv)
 			sweep_tables(thorough);
 		} else if (!strcmp(argv[i], "messages")) {
 			sweep_messages();
+		} else if (!strcmp(argv[i], "transactions")) {
+			sweep_transactions();
 		} else if (!strcmp(argv[i], "workers")) {
 			if (!io_init())
 				skip("there is no target nth");

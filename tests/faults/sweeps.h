@@ -9,6 +9,7 @@
 bool allocations_init(void);
 void sweep_tables(bool thorough);
 void sweep_messages(void);
+void sweep_transactions(void);
 
 /* workers.c: the n-th allocation of each worker from now on fails. */
 void workers_arm(unsigned int n);
