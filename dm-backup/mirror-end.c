@@ -201,9 +201,15 @@ static int bk_mirror_hand_over(struct bk_mirror *m)
 	if (r == -EAGAIN)
 		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
 	/* Whoever has it now may have written to it. */
-	if (r)
-		bk_job_say(&m->job, r, "destination %.64s was claimed by others",
+	if (r) {
+		bk_job_say(&m->job, r,
+			   r == -EBUSY ?
+			   "destination %.64s was claimed by others" :
+			   "claiming destination %.64s failed",
 			   m->params.target);
+		/* The next step ends it; nobody else may ask for one. */
+		bk_job_kick(&m->job);
+	}
 	return r;
 }
 

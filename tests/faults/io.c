@@ -141,6 +141,7 @@ static bool is_documented(const char *outcome, const char *cause)
 		{ "error", "flushing the origin failed" },
 		{ "error", "flushing destination " },
 		{ "error", "out of memory" },
+		{ "error", "claiming destination " },
 		{ "error", "bitmap 'p' has become inconsistent: " },
 		{ "broken", "broken: a guest's write would have waited too long" },
 		{ "broken", "broken: copying for a guest's write failed" },
