@@ -6,6 +6,7 @@
  *   backup.c		the driver: preparing, copying, what is shown and changed
  *   backup-options.c	what a start's words mean; making the job
  *   backup-move.c	checkpoints
+ *   backup-share.c	what another one saves for it
  *   backup-end.c	flushing, what becomes of the bitmap, letting go
  */
 
@@ -52,6 +53,7 @@ enum bk_flush {
  * @bitmap:	NULL, or the name of the bitmap it works with
  * @bitmap_mode: enum bk_bitmap_mode
  * @allocated:	NULL, or the name of the bitmap that sync=top goes by
+ * @share:	NULL, or the job that may save for this one, too
  * @tag:	NULL, or what the bitmap is to remember on success
  * @cluster:	sectors; 0: the default, or what the destination prefers
  * @max_chunk:	sectors of one background copy
@@ -70,6 +72,7 @@ struct bk_backup_params {
 	const char *bitmap;
 	u64 bitmap_mode;
 	const char *allocated;
+	const char *share;
 	const char *tag;
 	u64 cluster;
 	u64 max_chunk;
@@ -100,6 +103,7 @@ struct bk_backup_params {
  *		are those that are published
  * @only:	the bits that it is limited to, or NULL; a reference, until there is
  *		a point in time
+ * @lender:	what @params.share names, a reference, until there is a point in time
  * @commit:	what the metadata device is to do about @bitmap, or NULL
  * @uncopied:	@bitmap's successor has been told what was not copied
  * @settled:	@bitmap has abdicated, or reclaimed
@@ -127,6 +131,7 @@ struct bk_backup {
 	struct bk_bitmap *bitmap;
 	struct bk_bitmap *allocated;
 	struct bk_bits *only;
+	struct bk_backup *lender;
 	struct bk_store_req *commit;
 	bool uncopied;
 	bool settled;
@@ -162,6 +167,13 @@ void bk_backup_drop_pit(struct bk_pit *pit);
 int bk_backup_move_prepare(struct bk_job *job, char *error, size_t size);
 void bk_backup_move_install(struct bk_job *job, struct bk_cfg *cfg);
 void bk_backup_move_end(struct bk_job *job, bool made);
+
+/* backup-share.c */
+int bk_backup_find_lender(struct bk_origin *origin, const char *id,
+			  struct bk_backup **lender, char *error, size_t size);
+int bk_backup_lender_pit(struct bk_backup *b, struct bk_pit **pit);
+void bk_backup_forget_lender(struct bk_backup *b);
+size_t bk_backup_show_share(struct bk_backup *b, char *buf, size_t size);
 
 /* backup-end.c */
 int bk_backup_settle(struct bk_job *job);

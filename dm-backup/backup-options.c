@@ -57,6 +57,7 @@ static const struct bk_option bk_backup_options[] = {
 	{ "bitmap_mode", BK_OPT_WORD, BK_FIELD(bitmap_mode),
 	  .words = bk_bitmap_mode_names },
 	{ "allocated", BK_OPT_STRING, BK_FIELD(allocated) },
+	{ "share", BK_OPT_STRING, BK_FIELD(share) },
 	{ "tag", BK_OPT_STRING, BK_FIELD(tag) },
 	{ "cluster", BK_OPT_POWER2, BK_FIELD(cluster),
 	  .min = BK_CLUSTER_MIN, .max = BK_CLUSTER_MAX },
@@ -193,6 +194,8 @@ static const char *bk_backup_objection(const struct bk_backup_params *p)
 {
 	if (p->allocated && p->sync != BK_SYNC_TOP)
 		return "allocated goes with sync=top only";
+	if (p->share && p->sync != BK_SYNC_NONE)
+		return "share goes with sync=none only";
 	if (p->tag && (!p->bitmap || !bk_backup_tag_is_good(p->tag)))
 		return "tag goes with a bitmap, and has at most 127 characters, all ASCII";
 	if (p->fleece && p->sync == BK_SYNC_NONE)
@@ -291,7 +294,7 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 	};
 	struct bk_origin *origin = part->origin;
 	struct bk_stage *bitmap, *allocated;
-	struct bk_backup *b;
+	struct bk_backup *b, *lender;
 	bool fleeced;
 	u64 given;
 	int r;
@@ -301,6 +304,9 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 	if (!r)
 		r = bk_backup_find_bitmaps(part, &params, &bitmap, &allocated,
 					   error, size);
+	if (!r)
+		r = bk_backup_find_lender(origin, params.share, &lender, error,
+					  size);
 	if (r)
 		return ERR_PTR(r);
 	if (params.sync == BK_SYNC_INCREMENTAL)
@@ -312,6 +318,7 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 	params.fleece = kstrdup(params.fleece, GFP_NOIO);
 	params.bitmap = kstrdup(params.bitmap, GFP_NOIO);
 	params.allocated = NULL;
+	params.share = kstrdup(params.share, GFP_NOIO);
 	params.tag = kstrdup(params.tag, GFP_NOIO);
 	if (!b || !params.target || (fleeced && !params.fleece) ||
 	    (bitmap && !params.bitmap)) {
@@ -319,12 +326,16 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 		kfree(params.target);
 		kfree(params.fleece);
 		kfree(params.bitmap);
+		kfree(params.share);
 		kfree(params.tag);
+		if (lender)
+			bk_job_put(&lender->job);
 		strscpy(error, "out of memory", size);
 		return ERR_PTR(-ENOMEM);
 	}
 	bk_job_init(&b->job, origin, &bk_backup_type, id, &params.job);
 	b->params = params;
+	b->lender = lender;
 	b->zeroes = params.zeroes;
 	b->cbw.policy = params.policy;
 	b->cbw.timeout = params.cbw_timeout;

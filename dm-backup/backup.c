@@ -148,6 +148,12 @@ static unsigned int bk_backup_natural(struct block_device *o,
 	return min_t(unsigned int, bytes, SZ_64M) >> SECTOR_SHIFT;
 }
 
+/* What the cluster is, in sectors, if that was not said. */
+static unsigned int bk_backup_default(const struct bk_backup *b)
+{
+	return b->lender ? b->lender->cluster : BK_CLUSTER_DEFAULT;
+}
+
 static int bk_backup_check(struct bk_backup *b)
 {
 	struct bk_origin *origin = b->job.origin;
@@ -167,7 +173,7 @@ static int bk_backup_check(struct bk_backup *b)
 			r = bk_job_dest_check(&b->job, "fleece device",
 					      b->params.fleece, o, f,
 					      b->params.allow_larger);
-		b->cluster = max3(b->params.cluster ?: BK_CLUSTER_DEFAULT,
+		b->cluster = max3(b->params.cluster ?: bk_backup_default(b),
 				  bk_backup_natural(o, d),
 				  f ? bk_backup_natural(o, f) : 0);
 	}
@@ -210,8 +216,14 @@ static int bk_backup_make_pit(struct bk_backup *b)
 	};
 	int err;
 
+	err = bk_backup_lender_pit(b, &params.lender);
+	if (err)
+		return err;
 	b->pit = bk_pit_create(b->job.origin, b->dest, &params,
 			       &bk_backup_pit_ops, b, b->job.id, &err);
+	if (params.lender)
+		bk_pit_put(params.lender);	/* the point in time has its own */
+	bk_backup_forget_lender(b);
 	if (b->pit) {
 		bk_bits_put(b->only);	/* the point in time has its own */
 		b->only = NULL;
@@ -380,21 +392,23 @@ static size_t bk_backup_show(struct bk_job *job, char *buf, size_t size)
 {
 	struct bk_backup *b = bk_backup_of(job);
 	u64 fleeced, peak;
+	size_t len;
 
 	bk_backup_fleece_usage(job, &fleeced, &peak);
-	return scnprintf(buf, size,
-			 " target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%u guest_copied=%llu views=%u checkpoints=%u fleece=%s fleeced=%llu fleece_peak=%llu",
-			 b->params.target, bk_sync_names[b->params.sync],
-			 b->params.bitmap ?: "-",
-			 bk_bitmap_mode_names[b->params.bitmap_mode] ?: "-",
-			 b->cluster, b->params.max_chunk,
-			 b->params.max_workers,
-			 bk_zeroes_names[READ_ONCE(b->zeroes)],
-			 bk_cbw_policy_names[READ_ONCE(b->cbw.policy)],
-			 READ_ONCE(b->cbw.timeout),
-			 (unsigned long long)atomic64_read(&b->guest_sectors),
-			 bk_backup_views(job), READ_ONCE(b->checkpoints),
-			 b->params.fleece ?: "-", fleeced, peak);
+	len = scnprintf(buf, size,
+			" target=%s sync=%s bitmap=%s bitmap_mode=%s cluster=%u max_chunk=%llu max_workers=%llu detect_zeroes=%s on_cbw_error=%s cbw_timeout=%u guest_copied=%llu views=%u checkpoints=%u fleece=%s fleeced=%llu fleece_peak=%llu",
+			b->params.target, bk_sync_names[b->params.sync],
+			b->params.bitmap ?: "-",
+			bk_bitmap_mode_names[b->params.bitmap_mode] ?: "-",
+			b->cluster, b->params.max_chunk,
+			b->params.max_workers,
+			bk_zeroes_names[READ_ONCE(b->zeroes)],
+			bk_cbw_policy_names[READ_ONCE(b->cbw.policy)],
+			READ_ONCE(b->cbw.timeout),
+			(unsigned long long)atomic64_read(&b->guest_sectors),
+			bk_backup_views(job), READ_ONCE(b->checkpoints),
+			b->params.fleece ?: "-", fleeced, peak);
+	return len + bk_backup_show_share(b, buf + len, size - len);
 }
 
 static void bk_backup_free(struct bk_job *job)
@@ -402,9 +416,11 @@ static void bk_backup_free(struct bk_job *job)
 	struct bk_backup *b = bk_backup_of(job);
 
 	bk_bits_put(b->only);
+	bk_backup_forget_lender(b);
 	kfree(b->params.target);
 	kfree(b->params.fleece);
 	kfree(b->params.bitmap);
+	kfree(b->params.share);
 	kfree(b->params.tag);
 	kfree(b);
 }

@@ -5,6 +5,7 @@
  */
 
 #include "cow.h"
+#include "lend.h"
 #include "module.h"
 #include "op.h"
 #include "trace.h"
@@ -118,6 +119,7 @@ int bk_cow_start(struct bk_cfg *cfg, sector_t start, sector_t end)
 				 bk_pit_cluster(pit, end - 1), &batch))
 			r = -ENOMEM;
 	}
+	bk_batch_lend(&batch);
 	bk_batch_launch(&batch);
 	return r;
 }

@@ -4,6 +4,7 @@
  */
 
 #include "io-int.h"
+#include "lend.h"
 
 #include <linux/jiffies.h>
 
@@ -255,6 +256,27 @@ static struct bk_pit *bk_held_victim(struct bk_cfg *cfg, struct bk_pit *pit)
 }
 
 /*
+ * Is the budget spent, and somebody has waited for it for a while, or must not? Then
+ * nothing is kept in memory that could be on a destination.
+ */
+static bool bk_held_is_crowded(struct bk_origin *origin, struct bk_bio *first)
+{
+	return bk_pool_has_waiters(&origin->pool) &&
+	       (READ_ONCE(first->in->suspending) ||
+		time_after_eq(jiffies, first->since + BK_HELD_SPARE));
+}
+
+/* What those wait for who could write themselves is not waited for any longer. */
+static void bk_held_part(struct bk_cfg *cfg)
+{
+	unsigned int i;
+
+	for (i = 0; i < cfg->nr_pits; i++)
+		if (atomic_read(&cfg->pits[i]->borrowers))
+			bk_pit_lend_no_more(cfg->pits[i]);
+}
+
+/*
  * Looks for a bio that has waited too long. One measure is taken at a time:
  * what it frees is given BK_HELD_SPARE to help the others, unless a suspend is
  * overdue. The list is in the order of arrival, so a bio whose data no point in
@@ -266,15 +288,17 @@ static void bk_held_work(struct work_struct *work)
 						struct bk_origin, held.work);
 	struct bk_cfg *cfg = bk_cfg_get(&origin->gate);
 	struct bk_held *held = &origin->held;
-	bool fail = false, hurry = false, again;
+	bool fail = false, hurry = false, crowded = false, again;
 	unsigned long tick = BK_HELD_TICK;
 	struct bk_pit *pit = NULL;
 	struct bk_bio *pb;
 
 	spin_lock(&held->lock);
 	pb = list_first_entry_or_null(&held->list, struct bk_bio, held);
-	if (pb)
+	if (pb) {
 		hurry = READ_ONCE(pb->in->suspending);
+		crowded = bk_held_is_crowded(origin, pb);
+	}
 	list_for_each_entry(pb, &held->list, held) {
 		if (READ_ONCE(pb->fail))
 			continue;
@@ -299,6 +323,8 @@ static void bk_held_work(struct work_struct *work)
 	again = !list_empty(&held->list);
 	spin_unlock(&held->lock);
 
+	if (crowded)
+		bk_held_part(cfg);
 	if (pit)
 		bk_pit_break(pit, -ETIMEDOUT);
 	bk_cfg_put(cfg);

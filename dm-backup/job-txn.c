@@ -56,7 +56,7 @@ void bk_job_commit_end(struct bk_job *job, bool started)
  */
 int bk_job_check_move(struct bk_job *job, char *error, size_t size)
 {
-	unsigned int views = 0;
+	unsigned int views = 0, borrowers = 0;
 	struct bk_pit *pit;
 	bool discards;
 	int err;
@@ -71,14 +71,17 @@ int bk_job_check_move(struct bk_job *job, char *error, size_t size)
 	}
 	spin_lock(&job->lock);
 	pit = job->type->view(job, &discards);
-	if (pit)
+	if (pit) {
 		views = atomic_read(&pit->views);
+		borrowers = atomic_read(&pit->borrowers);
+	}
 	spin_unlock(&job->lock);
-	if (!views)
+	if (!views && !borrowers)
 		return 0;
 	scnprintf(error, size,
-		  "job '%.64s' is viewed: its point in time can't move while somebody reads it",
-		  job->id);
+		  "job '%.64s' %s", job->id, views ?
+		  "is viewed: its point in time can't move while somebody reads it" :
+		  "has saved for others, too: its point in time can't move while they are there");
 	return -EBUSY;
 }
 
@@ -88,7 +91,8 @@ int bk_job_check_move(struct bk_job *job, char *error, size_t size)
  * @error:	filled with a sentence if it can't be any more
  * @size:	of @error
  *
- * Context: process; under bk_cut_mutex, so that no view comes.
+ * Context: process; under bk_cut_mutex, so that no view comes. One that is about to
+ * borrow may: its own cut comes later, and then this point in time copies nothing.
  * Return: 0: the job does not end until bk_job_move_end(); else negative errno.
  */
 int bk_job_move_begin(struct bk_job *job, char *error, size_t size)

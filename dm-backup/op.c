@@ -4,6 +4,7 @@
  */
 
 #include "op.h"
+#include "lend.h"
 #include "module.h"
 #include "reader.h"
 #include "trace.h"
@@ -74,6 +75,8 @@ struct bk_op *bk_op_alloc(struct bk_pit *pit, bool guest)
 	INIT_LIST_HEAD(&op->bucket);
 	INIT_LIST_HEAD(&op->batch);
 	INIT_LIST_HEAD(&op->sharers);
+	INIT_LIST_HEAD(&op->borrowers);
+	INIT_LIST_HEAD(&op->borrow);
 	INIT_LIST_HEAD(&op->staged);
 	INIT_LIST_HEAD(&op->retry);
 	bk_read_init(&op->read, pit->origin,
@@ -142,8 +145,15 @@ void bk_op_finish(struct bk_op *op)
 {
 	struct bk_pit *pit = op->pit;
 	struct bk_op *base = op->base;
+	bool saved = op->saved;
+	LIST_HEAD(borrowers);
 
 	bk_pit_get(pit);
+	bk_op_lend_no_more(op, &borrowers, saved);
+	/* It may be the base, of which those who use the buffer are counted. */
+	if (op->lender)
+		bk_op_put(op->lender);
+	op->lender = NULL;
 	bk_op_arrived(op);
 	bk_op_count(op, false);
 	if (!op->given_up && kref_read(&base->ref) > 1)
@@ -153,6 +163,7 @@ void bk_op_finish(struct bk_op *op)
 	if (unlikely(op->fleece))
 		bk_dest_put(op->fleece);
 	bk_op_put(op);
+	bk_borrowers_go_on(pit, &borrowers, saved);
 	bk_pit_writer_gone(pit);
 	if (!bk_pit_is_stopped(pit))
 		pit->ops->kick(pit);
@@ -365,6 +376,8 @@ void bk_op_unclaim(struct bk_op *op, blk_status_t fail)
 
 	spin_lock(&bucket->lock);
 	bk_op_leave(op);
+	if (op->lent)
+		bk_map_set(pit->lent, op->first, op->first + op->nr);
 	/* pairs with smp_rmb() in bk_pit_next_uncopied() */
 	smp_mb__before_atomic();
 	bk_map_clear(pit->claimed, op->first, op->first + op->nr);
@@ -525,6 +538,8 @@ static void bk_op_start_write(struct bk_op *op)
 		op->write.zeroes = &bk_no_zeroes;
 		bk_fleece_charge(pit, op->write.sectors);
 	}
+	if (bk_op_borrow(op))
+		return;
 	if (unlikely(READ_ONCE(pit->behind)) && bk_op_stay_behind(op))
 		return;
 	bk_write_start(&op->write);
@@ -691,7 +706,23 @@ static void bk_op_tell_saved(struct bk_op *op)
 	pit->ops->copied(pit, sectors, op->guest);
 }
 
-static void bk_op_saved(struct bk_op *op)
+/**
+ * bk_op_restage - it is only in memory again, or still
+ * @op:		the op, unstaged
+ */
+void bk_op_restage(struct bk_op *op)
+{
+	spin_lock(&op->pit->lock);
+	op->staged_at = jiffies;
+	list_add_tail(&op->staged, &op->pit->staged);
+	spin_unlock(&op->pit->lock);
+}
+
+/**
+ * bk_op_saved - what the op holds is on a destination
+ * @op:		the op; it ends
+ */
+void bk_op_saved(struct bk_op *op)
 {
 	struct bk_pit *pit = op->pit;
 
@@ -731,6 +762,28 @@ static bool bk_op_keep(struct bk_op *op)
 	return !stopped;
 }
 
+/**
+ * bk_op_write_later - write it after all, from the copy queue
+ * @op:		unstaged, and what to write is set
+ *
+ * If the point in time has stopped it ends.
+ */
+void bk_op_write_later(struct bk_op *op)
+{
+	struct bk_pit *pit = op->pit;
+
+	bk_op_restage(op);
+	bk_pit_get(pit);
+	if (bk_op_keep(op)) {
+		bk_pit_retry(pit);	/* op may be anybody's */
+	} else {
+		bk_op_unstage(op);
+		bk_op_unclaim(op, BLK_STS_OK);
+		bk_op_finish(op);
+	}
+	bk_pit_put(pit);
+}
+
 /* Try what was kept again after a while. */
 static void bk_pit_retry_later(struct bk_pit *pit)
 {
@@ -765,6 +818,7 @@ static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
 	bool late = bk_op_too_late(op), guest = op->guest;
 	struct bk_pit *pit = op->pit;
 	enum bk_action action;
+	LIST_HEAD(borrowers);
 	bool kept = false;
 
 	if (!bk_pit_is_stopped(pit)) {
@@ -773,7 +827,9 @@ static void bk_op_write_failed(struct bk_op *op, blk_status_t status)
 		 * the policy has paused the job is to find it.
 		 */
 		bk_pit_get(pit);
+		bk_op_lend_no_more(op, &borrowers, false);
 		kept = !op->hold && bk_op_keep(op);
+		bk_borrowers_go_on(pit, &borrowers, false);
 		action = pit->ops->error(pit, BK_FAULT_WRITE, sector, status,
 					 guest);
 		if (kept && guest && late && bk_pit_may_break(pit))
@@ -897,23 +953,26 @@ static bool bk_op_cancel_read(struct bk_op *op)
 /**
  * bk_op_give_up - nobody waits for the op any more
  * @op:		the op; its bucket's lock is held, its pit has stopped
+ * @borrowers:	who waits for it is added to this, for bk_borrowers_go_on()
  *
  * If its I/O is in flight it ends when that does, which on a destination that
  * hangs may be never.
  *
  * Return: true if its read or write was only waiting: the caller ends it.
  */
-bool bk_op_give_up(struct bk_op *op)
+bool bk_op_give_up(struct bk_op *op, struct list_head *borrowers)
 {
 	if (op->state == BK_OP_READING) {
 		if (bk_op_cancel_read(op))
 			return true;
-	} else if (bk_op_cancel_retry(op) || bk_write_cancel(&op->write)) {
+	} else if (bk_op_cancel_retry(op) || bk_op_stop_borrowing(op) ||
+		   bk_write_cancel(&op->write)) {
 		return true;
 	}
 	if (!op->given_up) {
 		op->given_up = true;
 		bk_read_give_up(&op->base->read);
+		bk_op_lend_no_more(op, borrowers, false);
 	}
 	return false;
 }

@@ -20,7 +20,8 @@
  *   staged         the read is done: holders go, the write starts. A multiple
  *                  of clusters that can't be read is given back, to be copied
  *                  one by one
- *   saved          the write is done
+ *   saved          the write is done; or that of another point in time's op, which
+ *                  saves the same (lend.h)
  *   moved          of a move: it has no clusters any more, and gives their space on
  *                  the fleece device back once nobody reads them there
  *   finish         it is in no bucket any more
@@ -28,8 +29,8 @@
  *   lanes (aligned groups of clusters), so one bucket's lock covers a run.
  *
  * References
- *   One for itself until it finishes, one for each op whose base it is. An op
- *   holds its pit.
+ *   One for itself until it finishes, one for each op whose base it is, one for
+ *   each that may borrow from it. An op holds its pit.
  *
  * Context: process; nothing here sleeps. Locks: see pit.h.
  */
@@ -75,6 +76,13 @@ enum bk_op_kind {
  * @given_up:	stopped while its I/O was in flight; bucket->lock
  * @counted:	in pit->background
  * @coming:	in pit->coming
+ * @lends:	others may borrow from it; set before its read is started
+ * @over:	none any more; pit->lock
+ * @lasting:	it has ended, and what it was to save is saved; pit->lock
+ * @lent:	saved by @lender
+ * @lender:	the op of another point in time that may save it, a reference; lend.h
+ * @borrowers:	ops that wait for it to be saved; pit->lock
+ * @borrow:	on @lender's borrowers; its pit->lock
  * @staged:	on pit->staged from the end of the read to that of the write
  * @retry:	on pit->retry, or on pit->unread
  * @staged_at:	jiffies
@@ -101,6 +109,13 @@ struct bk_op {
 	bool given_up;
 	bool counted;
 	bool coming;
+	bool lends;
+	bool over;
+	bool lasting;
+	bool lent;
+	struct bk_op *lender;
+	struct list_head borrowers;
+	struct list_head borrow;
 	struct list_head staged;
 	struct list_head retry;
 	unsigned long staged_at;
@@ -122,8 +137,11 @@ void bk_op_set_claim(struct bk_op *op, struct bk_bucket *bucket,
 void bk_op_unclaim(struct bk_op *op, blk_status_t fail);
 bool bk_op_wait_moved(struct bk_op *op);
 void bk_op_unstage(struct bk_op *op);
+void bk_op_restage(struct bk_op *op);
+void bk_op_saved(struct bk_op *op);
+void bk_op_write_later(struct bk_op *op);
 void bk_op_finish(struct bk_op *op);
-bool bk_op_give_up(struct bk_op *op);
+bool bk_op_give_up(struct bk_op *op, struct list_head *borrowers);
 void bk_op_share(struct bk_op *op, struct bk_op *base);
 void bk_op_count(struct bk_op *op, bool in_flight);
 void bk_op_size_read(struct bk_op *op);

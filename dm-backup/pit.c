@@ -4,6 +4,7 @@
  */
 
 #include "pit.h"
+#include "lend.h"
 #include "module.h"
 #include "op.h"
 #include "trace.h"
@@ -43,6 +44,8 @@ static void bk_pit_free(struct bk_pit *pit)
 	vfree(pit->claimed);
 	vfree(pit->covered);
 	bk_fleece_exit(pit);
+	vfree(pit->lent);
+	bk_pit_repay(pit);
 	bk_bits_put(pit->params.only);
 	bk_dest_put(pit->dest);
 	bk_origin_put(pit->origin);
@@ -157,14 +160,19 @@ struct bk_pit *bk_pit_create(struct bk_origin *origin, struct bk_dest *dest,
 	bk_dest_get(dest);
 	if (pit->params.only)
 		bk_bits_get(pit->params.only);
+	if (params->lender)
+		bk_pit_borrow(pit, params->lender);
 
 	pit->pending = bk_map_alloc(clusters, true);
 	pit->claimed = bk_map_alloc(clusters, false);
 	if (params->only_grows)
 		pit->covered = bk_map_alloc(clusters, false);
+	if (params->lender)
+		pit->lent = bk_map_alloc(clusters, false);
 	if (!pit->pending || !pit->claimed ||
 	    (params->only_grows && !pit->covered) ||
 	    (params->fleece && bk_fleece_init(pit, params->fleece)) ||
+	    (params->lender && !pit->lent) ||
 	    bk_op_pool_init(&pit->op_pool))
 		goto out_free;
 	*error = bk_reserve_init(&origin->pool, &pit->reserve,
@@ -192,14 +200,18 @@ out_free:
 struct bk_pit *bk_pit_create_next(struct bk_pit *pit, int *error)
 {
 	unsigned int chain = READ_ONCE(pit->behind) ? pit->chain + 1 : 1;
+	struct bk_pit_params params = pit->params;
 	struct bk_pit *next;
 
+	/* One that has ended saves nothing. */
+	if (params.lender && bk_pit_is_stopped(params.lender))
+		params.lender = NULL;
 	/* Each keeps its maps: a destination that hangs is not to fill memory. */
 	if (chain > BK_PIT_CHAIN) {
 		*error = -EAGAIN;
 		return NULL;
 	}
-	next = bk_pit_create(pit->origin, pit->dest, &pit->params, pit->ops,
+	next = bk_pit_create(pit->origin, pit->dest, &params, pit->ops,
 			     pit->owner, pit->name, error);
 	if (next) {
 		next->behind = true;
@@ -215,12 +227,13 @@ static void bk_pit_empty_bucket(struct bk_pit *pit, struct bk_bucket *bucket,
 				struct bio_list *holders)
 {
 	struct bk_op *op, *next;
+	LIST_HEAD(borrowers);
 	LIST_HEAD(ended);
 
 	spin_lock(&bucket->lock);
 	list_for_each_entry_safe(op, next, &bucket->ops, bucket) {
 		bk_holders_take(op, holders);
-		if (bk_op_give_up(op))
+		if (bk_op_give_up(op, &borrowers))
 			list_move(&op->bucket, &ended);
 	}
 	spin_unlock(&bucket->lock);
@@ -230,6 +243,7 @@ static void bk_pit_empty_bucket(struct bk_pit *pit, struct bk_bucket *bucket,
 		bk_op_unclaim(op, BLK_STS_OK);
 		bk_op_finish(op);
 	}
+	bk_borrowers_go_on(pit, &borrowers, false);
 }
 
 /**

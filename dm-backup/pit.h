@@ -28,7 +28,8 @@
  *
  * References
  *   A pit is held by its owner, by each cfg it is published in, by each op, by
- *   each view, and by the one whose place it has taken.
+ *   each view, by the one whose place it has taken, and by those that borrow from
+ *   it (lend.h).
  *   It is a user of its destination, and of its fleece device until it lets go of
  *   that, and holds its origin's memory and its
  *   owner. The last reference may be dropped anywhere in process context; it is
@@ -131,6 +132,8 @@ struct bk_cbw {
  *		when the cut's old epoch has drained
  * @only_grows:	writes set more bits in it after that
  * @fleece:	NULL, or its fleece device, open
+ * @lender:	NULL, or an older one whose destination may serve both; the same
+ *		filter's, with clusters of the same size
  */
 struct bk_pit_params {
 	unsigned int cluster;
@@ -140,6 +143,7 @@ struct bk_pit_params {
 	struct bk_bits *only;
 	bool only_grows;
 	struct bk_dest *fleece;
+	struct bk_pit *lender;
 };
 
 /**
@@ -161,6 +165,11 @@ struct bk_pit_params {
  *		it, or when params.only won't tell any more; then there for good.
  *		Bits are cleared under the bucket's lock
  * @fleece:	its fleece device, and what is there
+ * @lent:	map of what is saved on the lender's destination, if there is one
+ * @lender:	a reference, or NULL; with what follows: lend.h
+ * @lent_sectors: saved there
+ * @borrowers:	how many borrow from this one
+ * @depth:	how many lenders there are, one behind the other
  * @views:	how many views there are
  * @todo:	clusters that are not saved
  * @params:	as given; a reference on only, none on fleece
@@ -200,6 +209,11 @@ struct bk_pit {
 	unsigned long *claimed;
 	unsigned long *covered;
 	struct bk_fleece fleece;
+	unsigned long *lent;
+	struct bk_pit *lender;
+	atomic64_t lent_sectors;
+	atomic_t borrowers;
+	unsigned int depth;
 	atomic_t views;
 	atomic_long_t todo;
 	struct bk_pit_params params;

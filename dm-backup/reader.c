@@ -4,7 +4,7 @@
  */
 
 #include "reader.h"
-#include "op.h"
+#include "lend.h"
 
 #include <linux/delay.h>
 #include <linux/highmem.h>
@@ -62,7 +62,7 @@ static struct bk_dest *bk_pit_saved_on(struct bk_pit *pit, unsigned long first,
 	*end = find_next_bit(pit->claimed, *end, first);
 	if (pit->fleece.map)
 		*end = find_next_bit(pit->fleece.map, *end, first);
-	return pit->dest;
+	return bk_pit_borrowed_on(pit, first, end);
 }
 
 /*
@@ -409,5 +409,8 @@ int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end)
 		bk_pit_free_space(pit, fleece, first, last);
 		bk_dest_put(fleece);
 	}
+	/* What others have borrowed stays. */
+	if (atomic_read(&pit->borrowers))
+		return 0;
 	return bk_pit_free_space(pit, pit->dest, first, last);
 }

@@ -429,15 +429,19 @@ static int bk_view_iterate(struct dm_target *ti, iterate_devices_callout_fn fn,
 	return fn(ti, view->dev, 0, ti->len, data);
 }
 
-/* Some of what is read is on the destination: blocks are as large as its own. */
+/* Some of what is read is on destinations: blocks are as large as theirs. */
 static void bk_view_io_hints(struct dm_target *ti, struct queue_limits *limits)
 {
 	struct bk_view *view = ti->private;
-	struct block_device *dest = view->pit->dest->bdev.bdev;
 	unsigned int cluster = 1u << view->pit->shift;
+	struct bk_pit *pit;
 
-	blk_stack_limits(limits, &bdev_get_queue(dest)->limits,
-			 get_start_sect(dest));
+	for (pit = view->pit; pit; pit = pit->lender) {
+		struct block_device *dest = pit->dest->bdev.bdev;
+
+		blk_stack_limits(limits, &bdev_get_queue(dest)->limits,
+				 get_start_sect(dest));
+	}
 	if (view->fleeced)
 		blk_stack_limits(limits, &view->fleece, view->fleece_start);
 	if (!view->may_discard)

@@ -74,6 +74,7 @@ struct options {
 	const char *size;
 	const char *scratch;
 	const char *fleece;
+	const char *share;
 	const char *mount;
 	const char *job;
 };

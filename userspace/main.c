@@ -23,7 +23,7 @@ enum {
 	O_GRANULARITY, O_FORMAT, O_BITMAP, O_LEVEL, O_INCREMENTAL,
 	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_AFTER_CRASH, O_FOR,
 	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
-	O_SCRATCH, O_MOUNT, O_JOB, O_DISCARDS,
+	O_SCRATCH, O_SHARE, O_MOUNT, O_JOB, O_DISCARDS,
 	O_WAIT, O_PIVOT, O_FLEECE,
 };
 
@@ -59,7 +59,7 @@ static const struct verb verbs[] = {
 	{ NULL, "monitor", 0, 64, "[DEVICE...]", "json",
 	  "print what happens to jobs, as it does", cmd_monitor },
 	{ "view", "create", 2, 2, "DEVICE NAME",
-	  "scratch size bitmap job mount discards cluster on-cbw-error cbw-timeout no-freeze force",
+	  "scratch size share bitmap job mount discards cluster on-cbw-error cbw-timeout no-freeze force",
 	  "show a device as it is at this instant, under a name", cmd_view_create },
 	{ "view", "list", 0, 1, "[DEVICE]", "json bytes noheadings",
 	  "list views", cmd_view_list },
@@ -143,6 +143,7 @@ static const struct option options[] = {
 	{ "discards", no_argument, NULL, O_DISCARDS },
 	{ "scratch", required_argument, NULL, O_SCRATCH },
 	{ "fleece", required_argument, NULL, O_FLEECE },
+	{ "share", required_argument, NULL, O_SHARE },
 	{ "mount", required_argument, NULL, O_MOUNT },
 	{ "job", required_argument, NULL, O_JOB },
 	{ "metadata", required_argument, NULL, O_METADATA },
@@ -261,6 +262,7 @@ static const char **text_option(struct options *o, int c)
 	case O_SIZE: return &o->size;
 	case O_SCRATCH: return &o->scratch;
 	case O_FLEECE: return &o->fleece;
+	case O_SHARE: return &o->share;
 	case O_MOUNT: return &o->mount;
 	case O_JOB: return &o->job;
 	default: return NULL;

@@ -33,6 +33,7 @@ struct making {
 	unsigned int origin[2];
 	char *lv;			/* the volume below it, or NULL */
 	char *job;			/* its id */
+	char *share;			/* that of another view's, or NULL */
 	char kind[SCRATCH_KIND_SIZE];	/* of what was made, or "" */
 	bool begun;			/* the job is ours */
 	bool made;			/* the device is there */
@@ -168,11 +169,32 @@ static int job_end(const struct device *d, const char *id)
 	return EX_REFUSED;
 }
 
-/* What the message says after id and target. To be freed; NULL: said why not. */
-static char *start_words(const struct options *o)
+/* Which job's copies are to serve this one, too, if any? An exit code. */
+static int share_find(struct making *m)
 {
+	struct view v;
+
+	if (!m->o->share)
+		return EX_OK;
+	if (!view_read(m->o->share, &v)) {
+		say("%s: there is no such view", m->o->share);
+		return EX_NODEV;
+	}
+	if (v.filter[0] != m->d.major || v.filter[1] != m->d.minor) {
+		say("%s: is no view of %s", m->o->share, m->d.arg);
+		return EX_REFUSED;
+	}
+	m->share = xstrdup(v.job);
+	return EX_OK;
+}
+
+/* What the message says after id and target. To be freed; NULL: said why not. */
+static char *start_words(const struct making *m)
+{
+	const struct options *o = m->o;
 	char *words = xstrdup("auto_dismiss=0");
 	bool ok = add_errors(&words, o) &&
+		  (!m->share || add_word(&words, "", "share", m->share)) &&
 		  add_sectors(&words, "--cluster", "cluster", o->cluster) &&
 		  add_number(&words, "allow_larger", 1) &&
 		  (o->no_freeze || add_number(&words, "freeze", 1));
@@ -206,7 +228,7 @@ static int check_scratch(const struct device *d, const struct device *s,
 static int job_begin(struct making *m, const struct device *s)
 {
 	struct follow f = { .d = &m->d, .id = m->job };
-	char *words = start_words(m->o);
+	char *words = start_words(m);
 	int r = words ? EX_OK : EX_USAGE_;
 
 	if (!r)
@@ -283,8 +305,10 @@ static int scratch_get(struct making *m, struct device *s)
 static int own_job(struct making *m)
 {
 	struct device s;
-	int r = scratch_get(m, &s);
+	int r = share_find(m);
 
+	if (!r)
+		r = scratch_get(m, &s);
 	if (r)
 		return r;
 	m->job = m->kind[0] ? xasprintf("view.%s.%s", m->kind, m->name) :
@@ -345,7 +369,11 @@ static void unmake(const struct making *m)
 
 static int check_options(const struct options *o)
 {
-	if (o->job && (o->scratch || o->bitmap || o->size)) {
+	if (o->share && o->bitmap) {
+		say("view create: with --bitmap nothing can be shared");
+		return EX_USAGE_;
+	}
+	if (o->job && (o->scratch || o->bitmap || o->size || o->share)) {
 		say("view create: --job is a job that has all of that already");
 		return EX_USAGE_;
 	}
@@ -381,12 +409,34 @@ int cmd_view_create(int argc, char **argv, const struct options *o)
 	if (r == EX_CANCELLED)
 		say("%s: no view was made", m.d.arg);
 	free(m.job);
+	free(m.share);
 	free(m.lv);
 	return r;
 }
 
 /*------------------------------------------------------------------*/
 /* remove */
+
+/* Does what was saved for the view @name serve others, too? An exit code. */
+static int check_lender(const struct device *d, const struct view *v,
+			const char *name)
+{
+	char kind[SCRATCH_KIND_SIZE], *answer, *borrowers;
+	int r = EX_OK;
+
+	if (!job_is_own(v->job, name, kind))
+		return EX_OK;
+	answer = filter_ask(d, "job show %s", v->job);
+	borrowers = answer ? show_value(answer, "borrowers") : NULL;
+	if (borrowers && strcmp(borrowers, "0")) {
+		say("%s: what was saved for it is shared by other views: remove those first",
+		    name);
+		r = EX_REFUSED;
+	}
+	free(borrowers);
+	free(answer);
+	return r;
+}
 
 /* What was made for the view @name, which has gone. */
 static int remove_made(const struct device *d, const char *lv,
@@ -459,6 +509,7 @@ int cmd_view_remove(int argc, char **argv, const struct options *o)
 	struct device d;
 	struct dm_dev dm;
 	struct view v;
+	bool filter;
 	char *lv;
 	int r;
 
@@ -470,7 +521,10 @@ int cmd_view_remove(int argc, char **argv, const struct options *o)
 		say("%s: is no view", name);
 		return EX_NODEV;
 	}
-	r = view_unmount(&v);
+	filter = view_filter(&v, &d);
+	r = filter ? check_lender(&d, &v, name) : EX_OK;
+	if (!r)
+		r = view_unmount(&v);
 	if (r)
 		return r;
 	r = dm_remove(name);
@@ -479,7 +533,7 @@ int cmd_view_remove(int argc, char **argv, const struct options *o)
 		return code_of_errno(r);
 	}
 	lv = view_origin_lv(v.origin);
-	r = remove_made(view_filter(&v, &d) ? &d : NULL, lv, name, v.job);
+	r = remove_made(filter ? &d : NULL, lv, name, v.job);
 	free(lv);
 	return r;
 }

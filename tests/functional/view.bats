@@ -32,7 +32,7 @@ says() { # STATUS REGEX COMMAND...
 	[[ $output =~ $why ]] || { echo "does not say: $why"; return 1; }
 }
 teardown() {
-	umount /mnt/view 2> /dev/null || true
+	umount /mnt/view /mnt/view2 2> /dev/null || true
 	remove_all || return 1
 	! splats
 }
@@ -125,6 +125,25 @@ origin_is_found() {
 	dmbackup view discard all 6M 64K
 	! dd if=/dev/mapper/all of=/dev/null bs=4k skip=1536 count=1 iflag=direct status=none
 	dmbackup view remove all
+	nothing_left
+}
+
+@test "two views that share what is saved" {
+	volumes thin
+	mkdir -p /mnt/view2
+	dmbackup view create v/data now --mount /mnt/view
+	says 4 'there is no such view' dmbackup view create v/data later --share then
+	dmbackup view create v/data later --share now --mount /mnt/view2
+	rm /mnt/data/marker
+	head -c 1M /dev/zero | tr '\0' x > /mnt/data/other
+	sync -f /mnt/data
+	[ "$(cat /mnt/view/marker)" = before ]
+	[ "$(cat /mnt/view2/marker)" = before ]
+	[ ! -e /mnt/view2/other ]
+	[ "$(FILTER=v-data job shared view.lv.later)" -gt 0 ]
+	says 5 'shared by other views' dmbackup view remove now
+	dmbackup view remove later
+	dmbackup view remove now
 	nothing_left
 }
 
