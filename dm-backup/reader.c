@@ -342,20 +342,22 @@ static bool bk_lane_discard(struct bk_pit *pit, unsigned long first,
 	return idle;
 }
 
-/* The same for any clusters. */
-static bool bk_clusters_discard(struct bk_pit *pit, unsigned long first,
-				unsigned long end)
+/*
+ * The same for any clusters: from where on that is not so, or @end. All of them have
+ * left the job.
+ */
+static unsigned long bk_clusters_discard(struct bk_pit *pit,
+					 unsigned long first, unsigned long end)
 {
-	unsigned long lane_end;
-	bool idle = true;
+	unsigned long lane_end, busy = end;
 
 	for (; first < end; first = lane_end) {
 		lane_end = min(end, bk_pit_lane_end(pit, first));
 		if (!bk_lane_discard(pit, first, lane_end))
-			idle = false;
+			busy = min(busy, first);
 		cond_resched();
 	}
-	return idle;
+	return busy;
 }
 
 /* Let a device give the space of clusters back, if it can. */
@@ -371,23 +373,62 @@ static int bk_pit_free_space(struct bk_pit *pit, struct bk_dest *dest,
 	return r == -EOPNOTSUPP ? 0 : r;
 }
 
+/*
+ * The destination may have clusters [first, last) back; but for those that never
+ * were the job's: there it may hold what an earlier backup has left.
+ */
+static int bk_pit_give_back(struct bk_pit *pit, unsigned long first,
+			    unsigned long last)
+{
+	struct bk_dest *fleece = bk_fleece_get(pit);
+	sector_t start, end, at, limit;
+	unsigned long from;
+	int r = 0;
+
+	if (fleece) {
+		bk_pit_free_space(pit, fleece, first, last);
+		bk_dest_put(fleece);
+	}
+	/* What others have borrowed stays, and what may not be ours. */
+	if (atomic_read(&pit->borrowers) || pit->params.only_grows)
+		return 0;
+	if (!pit->params.only)
+		return bk_pit_free_space(pit, pit->dest, first, last);
+	at = (sector_t)first << pit->shift;
+	limit = at + bk_pit_sectors(pit, first, last);
+	while (!r && first < last &&
+	       bk_bits_next(pit->params.only, at, &start, &end) &&
+	       start < limit) {
+		from = max(first, bk_pit_cluster(pit, start));
+		first = min(last, bk_pit_cluster(pit, end - 1) + 1);
+		r = bk_pit_free_space(pit, pit->dest, from, first);
+		at = (sector_t)first << pit->shift;
+		cond_resched();
+	}
+	return r;
+}
+
 /**
  * bk_pit_discard - a reader is done with a range
  * @pit:	the point in time; its job allows that
  * @start:	first sector
  * @end:	end of the range, exclusive; what is not a whole cluster stays
+ * @patience:	how long to wait, in jiffies; 0: no limit
  *
- * Copies that are under way in the range, and reads of it, are waited for, so on
- * a device that hangs this does, too, until the point in time is given up.
+ * Copies that are under way in the range, and reads of it, are waited for. A copy
+ * takes as long as its device, or waits for the job to be resumed.
  *
  * Context: process, sleeps; killably.
- * Return: 0; -EIO if it was given up; -ENOMEM; -EINTR; what the destination says.
+ * Return: 0; -ETIME: the range has left the job, but not all of it has been given
+ * back; -EIO if the point in time was given up; -ENOMEM; -EINTR; what the
+ * destination says.
  */
-int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end)
+int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end,
+		   unsigned long patience)
 {
 	unsigned long last = end == pit->len ? pit->clusters : end >> pit->shift;
 	unsigned long first = bk_pit_cluster(pit, start + (1 << pit->shift) - 1);
-	struct bk_dest *fleece;
+	unsigned long busy = first, by = jiffies + patience;
 	int r;
 
 	if (first >= last)
@@ -395,22 +436,17 @@ int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end)
 	r = bk_pit_make_covered(pit);
 	if (r)
 		return r;
-	while (!bk_clusters_discard(pit, first, last)) {
+	for (;;) {
+		busy = bk_clusters_discard(pit, busy, last);
 		if (!bk_pit_is_readable(pit))
 			return -EIO;
+		if (busy >= last)
+			break;
 		if (fatal_signal_pending(current))
 			return -EINTR;
+		if (patience && time_after_eq(jiffies, by))
+			return -ETIME;
 		msleep(BK_DISCARD_TICK_MS);
 	}
-	if (!bk_pit_is_readable(pit))
-		return -EIO;
-	fleece = bk_fleece_get(pit);
-	if (fleece) {
-		bk_pit_free_space(pit, fleece, first, last);
-		bk_dest_put(fleece);
-	}
-	/* What others have borrowed stays. */
-	if (atomic_read(&pit->borrowers))
-		return 0;
-	return bk_pit_free_space(pit, pit->dest, first, last);
+	return bk_pit_give_back(pit, first, last);
 }

@@ -29,7 +29,8 @@
  * Discards
  *   "Done with this": whole clusters leave the point in time. A needed one is not
  *   copied any more, for whomever; an op under way goes on, as a write may have
- *   passed its buffer; then the destination may give the space back. Readers of
+ *   passed its buffer; then the destination may give the space back, but for what
+ *   was never part of the point in time, which is an earlier backup's. Readers of
  *   the range are waited for, new ones fail.
  *
  * Locks and contexts
@@ -87,7 +88,8 @@ bool bk_readers_await(struct bk_bucket *bucket, unsigned long first,
 		      unsigned long end, struct bk_dest *dest);
 
 int bk_pit_cover(struct bk_pit *pit);
-int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end);
+int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end,
+		   unsigned long patience);
 
 /* Could there be any reader of a device? bucket->lock is held: none is added. */
 static inline bool bk_readers_exist(const struct bk_bucket *bucket)

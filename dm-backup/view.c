@@ -5,8 +5,8 @@
 
 #include "view.h"
 #include "job.h"
+#include "lend.h"
 #include "module.h"
-#include "op.h"
 #include "options.h"
 #include "origin.h"
 #include "reader.h"
@@ -17,6 +17,12 @@
 
 /* First word of the status line. */
 #define BK_VIEW_FORMAT		1
+
+/*
+ * How long a discard waits for copies under way before it leaves out giving back
+ * their space: others wait behind it, and may be what makes room for those copies.
+ */
+#define BK_VIEW_PATIENCE	HZ
 
 /* How long removing the last view waits for its destination to be closed. */
 #define BK_VIEW_CLOSE_MS	2000
@@ -100,7 +106,10 @@ static void bk_view_discard_work(struct work_struct *work)
 		if (!bio)
 			break;
 		r = bk_pit_discard(view->pit, bio->bi_iter.bi_sector,
-				   bio_end_sector(bio));
+				   bio_end_sector(bio), BK_VIEW_PATIENCE);
+		/* Done with: that it takes space yet is nobody's error. */
+		if (r == -ETIME)
+			r = 0;
 		bio->bi_status = errno_to_blk_status(r);
 		bio_endio(bio);
 	}
@@ -236,22 +245,37 @@ static void bk_view_look_at_fleece(struct bk_view *view)
 	bk_dest_put(fleece);
 }
 
+/*
+ * The destinations that nobody needs when the last view of @pit has gone: its own if
+ * its job has gone, and so on along its lenders. Returns how many.
+ */
+static unsigned int bk_view_closing(struct bk_pit *pit, dev_t *closing)
+{
+	unsigned int nr = 0;
+
+	while (pit && bk_pit_is_stopped(pit)) {
+		closing[nr++] = pit->dest->dev;
+		pit = pit->lender;
+		if (pit && atomic_read(&pit->dest->viewers) > 1)
+			break;
+	}
+	return nr;
+}
+
 /* Let go of everything that there is. */
 static void bk_view_free(struct bk_view *view)
 {
+	dev_t closing[BK_LEND_DEPTH];
 	struct bk_pit *pit = view->pit;
-	bool close = false;
-	dev_t dev = 0;
+	unsigned int nr = 0;
 
 	if (view->wq)
 		destroy_workqueue(view->wq);
 	if (pit) {
 		struct bk_dest *dest = pit->dest;
 
-		dev = dest->dev;
-		/* If its job has gone, we were the last to need it. */
-		close = atomic_dec_and_test(&dest->viewers) &&
-			bk_pit_is_stopped(pit);
+		if (atomic_dec_and_test(&dest->viewers))
+			nr = bk_view_closing(pit, closing);
 		bk_dest_put(dest);
 		atomic_dec(&pit->views);
 		bk_pit_put(pit);
@@ -262,8 +286,9 @@ static void bk_view_free(struct bk_view *view)
 	kfree(view->job);
 	kfree(view);
 	/* So that it can be used when the view is gone, unless it hangs. */
-	if (close)
-		bk_dest_wait_closed(dev, msecs_to_jiffies(BK_VIEW_CLOSE_MS));
+	while (nr)
+		bk_dest_wait_closed(closing[--nr],
+				    msecs_to_jiffies(BK_VIEW_CLOSE_MS));
 }
 
 /* What was in flight at the job's cut is part of the point in time. */
@@ -418,7 +443,7 @@ static int bk_view_message(struct dm_target *ti, unsigned int argc,
 		DMWARN("view: the job's bitmap would lose what it did not copy");
 		return -EPERM;
 	}
-	return bk_pit_discard(view->pit, start, end);
+	return bk_pit_discard(view->pit, start, end, 0);
 }
 
 static int bk_view_iterate(struct dm_target *ti, iterate_devices_callout_fn fn,
@@ -446,6 +471,7 @@ static void bk_view_io_hints(struct dm_target *ti, struct queue_limits *limits)
 		blk_stack_limits(limits, &view->fleece, view->fleece_start);
 	if (!view->may_discard)
 		return;
+	limits->discard_alignment = 0;
 	limits->discard_granularity = cluster << SECTOR_SHIFT;
 	limits->max_discard_sectors = round_down(UINT_MAX >> SECTOR_SHIFT,
 						 cluster);

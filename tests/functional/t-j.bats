@@ -308,6 +308,44 @@ $half $((SECTORS - half)) linear /dev/mapper/s2 $half"
 	cmp -n 65536 -i 9437184 /dev/mapper/v2 /tmp/snap-ref
 }
 
+@test "J5 a discard on the view of a job with a bitmap leaves the earlier backup on the target" {
+	nullb memory_backed=1 size="$SIZE_MB" discard=1
+	filter
+	msg bitmap add b
+	to "$nullb" start full bitmap=b bitmap_mode=on_success
+	finished full
+	msg job dismiss full
+	wait_for 5 no_jobs
+	snap ref
+	w 0x61 1M 64K
+	w 0x62 4M 4K
+	to "$nullb" begin j sync=bitmap bitmap=b bitmap_mode=never speed=1
+	msg job pause j
+	view v
+	msg job resume j
+	go j
+	finished j
+	is 0x61 1M 64K "$V"
+	dmsetup message v 0 discard "0+$SECTORS"
+	is 0 1M 64K "$nullb"
+	is 0 4M 64K "$nullb"
+	cmp -n 1048576 "$nullb" /tmp/snap-ref
+	cmp -i $((1048576 + 65536)) -n 65536 "$nullb" /tmp/snap-ref
+	cmp -i $((4194304 + 65536)) "$nullb" /tmp/snap-ref
+}
+
+@test "J5 a discard does not wait for ever for a copy that waits for its job" {
+	broken t "$T" 1M 1M
+	filter
+	to /dev/mapper/t start j on_target_error=stop
+	wait_for 60 stopped j
+	dmsetup create v --table "0 $SECTORS backup-view $S $(devno "$F") j"
+	timeout 60 blkdiscard -o 0 -l 4M "$V"
+	cannot_read 3M 4K
+	timeout 60 dmsetup remove v
+}
+stopped() { [[ $(state "$1") == paused ]]; }
+
 @test "J5 what is discarded needs no copy: a full backup has less to do" {
 	filter
 	snap ref
