@@ -305,6 +305,29 @@ static int bk_msg_detach(struct bk_msg *m)
 	return 0;
 }
 
+/*
+ * The next table may stand on another device, with the same contents: whoever puts
+ * it there has to know that.
+ */
+static int bk_msg_origin_same(struct bk_msg *m)
+{
+	struct bk_origin *origin = m->origin;
+	unsigned int major = 0, minor = 0;
+	int n;
+	char rest;
+	dev_t dev;
+
+	n = sscanf(m->argv[0], "%u:%u%c", &major, &minor, &rest);
+	dev = MKDEV(major, minor);
+	if (n != 2 || MAJOR(dev) != major || MINOR(dev) != minor)
+		return bk_refuse(m, -EINVAL, "'%.32s' is not a device's MAJ:MIN",
+				 m->argv[0]);
+	mutex_lock(&origin->lock);
+	origin->same = dev;
+	mutex_unlock(&origin->lock);
+	return 0;
+}
+
 static int bk_msg_metadata_save(struct bk_msg *m)
 {
 	return bk_store_save_now(m->origin, m->error, sizeof(m->error));
@@ -382,6 +405,7 @@ static const struct bk_verb bk_verbs[] = {
 	{ "abort", NULL, 0, 0, "", bk_msg_action,
 	  .action = &bk_action_abort },
 	{ "detach", NULL, 0, 0, "", bk_msg_detach },
+	{ "origin", "same", 1, 1, "<device>", bk_msg_origin_same },
 	{ "metadata", "save", 0, 0, "", bk_msg_metadata_save },
 	{ "last_error", NULL, 0, 0, "[token=<word>]", bk_msg_last_error },
 };

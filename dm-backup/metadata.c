@@ -36,6 +36,7 @@ struct bk_md_super_disk {
 	__le32 nr_bitmaps;
 	u8 session[BK_MD_UUID];
 	char origin[BK_MD_ORIGIN];
+	char below[BK_MD_ORIGIN];
 };
 
 #define BK_MD_SUPER_CLEAN	1u
@@ -220,6 +221,7 @@ static void bk_md_super_encode(const struct bk_md_root *root,
 	d->nr_bitmaps = cpu_to_le32(BK_MD_MAX_BITMAPS);
 	memcpy(d->session, root->session, BK_MD_UUID);
 	memcpy(d->origin, root->origin, strnlen(root->origin, BK_MD_ORIGIN - 1));
+	memcpy(d->below, root->below, strnlen(root->below, BK_MD_ORIGIN - 1));
 }
 
 /**
@@ -377,6 +379,7 @@ static bool bk_md_super_decode(struct bk_md_root *root,
 	memcpy(root->session, d->session, BK_MD_UUID);
 	return le32_to_cpu(d->nr_bitmaps) == BK_MD_MAX_BITMAPS &&
 	       bk_md_text(root->origin, d->origin, BK_MD_ORIGIN) &&
+	       bk_md_text(root->below, d->below, BK_MD_ORIGIN) &&
 	       bk_md_super_is_sound(root);
 }
 

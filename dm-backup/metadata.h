@@ -110,6 +110,8 @@ struct bk_md_entry {
  * @blocks:	of the metadata device when it was made
  * @len:	of the origin, sectors
  * @origin:	the filter's dm uuid, else its name, when it was made
+ * @below:	which device the filter stands on, if that has a name for good; else
+ *		empty
  * @region_shift: log2 of sectors per region of the hot map
  * @hot_blocks:	blocks of the hot map, one copy
  * @next_set:	no set of pages has this number, nor a larger one
@@ -129,6 +131,7 @@ struct bk_md_root {
 	u64 blocks;
 	u64 len;
 	char origin[BK_MD_ORIGIN];
+	char below[BK_MD_ORIGIN];
 	u32 region_shift;
 	u32 hot_blocks;
 	u64 next_set;

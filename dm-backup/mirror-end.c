@@ -89,9 +89,12 @@ static bool bk_mirror_seal(struct bk_mirror *m)
 /*
  * The same, and let it take the origin's place. What writes were told to be
  * durable is so there before the first of them can end there, and it answers:
- * nothing else may have been sent to it for a while.
+ * nothing else may have been sent to it for a while. The metadata device is told
+ * last: as long as nothing is written both devices are the same, and after a crash
+ * only the one that it names is believed.
  */
-static int bk_mirror_pivot_closed(struct bk_mirror *m, unsigned long end)
+static int bk_mirror_pivot_closed(struct bk_mirror *m, struct bk_pivot *p,
+				  unsigned long end)
 {
 	int r = bk_mcopy_finish(m->mc, end, bk_mirror_go_on);
 
@@ -103,10 +106,14 @@ static int bk_mirror_pivot_closed(struct bk_mirror *m, unsigned long end)
 		return -ETIMEDOUT;
 	m->asked = BK_MASK_NONE;
 	r = m->dest->error;
+	if (!r)
+		r = bk_pivot_record(p, end);
 	if (r)
 		return r;
-	if (!bk_mirror_seal(m))
+	if (!bk_mirror_seal(m)) {
+		bk_pivot_take_back(p);
 		return -ECANCELED;
+	}
 	/* Else it would go on copying, from the destination to itself. */
 	bk_mcopy_hold(m->mc, true);
 	bk_pivot_exchange(m->job.origin);
@@ -139,9 +146,12 @@ static int bk_mirror_close(struct bk_mirror *m, bool pivot)
 {
 	struct bk_origin *origin = m->job.origin;
 	struct bk_gate *gate = &origin->gate;
+	struct bk_pivot p = { };
 	unsigned long end;
 	int r;
 
+	if (pivot)
+		bk_pivot_prepare(&p, origin, m->dest->bdev.bdev);
 	/*
 	 * All locks that are needed before the gate is closed. While live_lock is
 	 * held the table stays, and does not stop.
@@ -156,7 +166,7 @@ static int bk_mirror_close(struct bk_mirror *m, bool pivot)
 	end = jiffies + msecs_to_jiffies(BK_MIRROR_CLOSED_MS);
 	r = -ETIMEDOUT;
 	if (bk_gate_close(gate, end - jiffies)) {
-		r = pivot ? bk_mirror_pivot_closed(m, end) :
+		r = pivot ? bk_mirror_pivot_closed(m, &p, end) :
 			    bk_mirror_freeze_closed(m, end);
 		bk_gate_reopen(gate);
 	}
@@ -165,6 +175,7 @@ out:
 	mutex_unlock(&origin->lock);
 	mutex_unlock(&origin->live_lock);
 	mutex_unlock(&bk_cut_mutex);
+	bk_pivot_finish(&p);
 	return r;
 }
 

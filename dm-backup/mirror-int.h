@@ -109,6 +109,7 @@ struct bk_mirror_params {
  * @asked:	enum bk_mirror_ask; step_work only, as all that follows
  * @errors:	of the job, when it was asked for BK_MASK_READY
  * @end:	enum bk_mirror_end
+ * @nameless:	nothing that lasts tells the destination from other devices
  * @shared:	the claim on the destination is not ours any more, but nobody's, or
  *		the live table's
  * @end_at:	jiffies before which the gate is not closed
@@ -132,6 +133,7 @@ struct bk_mirror {
 	enum bk_mirror_ask asked;
 	unsigned int errors;
 	enum bk_mirror_end end;
+	bool nameless;
 	bool shared;
 	unsigned long end_at;
 	unsigned int attempts;

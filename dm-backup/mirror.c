@@ -9,6 +9,7 @@
 #include "job-dest.h"
 #include "options.h"
 #include "pivot.h"
+#include "trust.h"
 #include "txn.h"
 
 #include <linux/sizes.h>
@@ -180,6 +181,7 @@ static int bk_mirror_make_mc(struct bk_mirror *m)
 static int bk_mirror_prepare(struct bk_job *job)
 {
 	struct bk_mirror *m = bk_mirror_of(job);
+	char name[BK_MD_ORIGIN];
 	int r;
 
 	if (!m->dest)
@@ -197,6 +199,7 @@ static int bk_mirror_prepare(struct bk_job *job)
 		return r;
 	if (m->bitmap && bk_bitmap_prepare(m->bitmap))
 		return bk_job_say(job, -ENOMEM, "out of memory");
+	m->nameless = !bk_trust_name(m->dest->bdev.bdev, name);
 	/* With all I/O going there, one that hangs would hang it all. */
 	if (bk_dest_probe(m->dest))
 		return bk_job_say(job, -ENOMEM, "out of memory");
@@ -274,6 +277,8 @@ static bool bk_mirror_is_ready(struct bk_job *job)
 
 static const char *bk_mirror_objection(struct bk_job *job)
 {
+	if (job->origin->store && bk_mirror_of(job)->nameless)
+		return "can't take the origin's place: it has neither a dm uuid nor a partition's";
 	return bk_pivot_objection(job->origin, job);
 }
 

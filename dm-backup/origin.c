@@ -219,7 +219,8 @@ static void bk_origin_io_close(struct bk_origin *origin)
  * @in:		the instance
  *
  * Jobs that began after its table was loaded were made for the table that was
- * live then. If that was another origin, or another length, they end here.
+ * live then. If that was another origin, or another length, they end here. So do
+ * bitmaps if it is another origin, and nobody has said that it is the same.
  *
  * Context: dm's preresume hook: process, under suspend_lock; no bio is in the
  * filter. Sleeps.
@@ -228,15 +229,19 @@ void bk_origin_adopt(struct bk_instance *in)
 {
 	dev_t dev = in->dev->bdev->bd_dev;
 	struct bk_origin *origin = in->origin;
-	bool foreign = dev != origin->dev || in->foreign;
+	bool moved = dev != origin->dev, foreign = in->foreign;
 
 	in->foreign = false;
-	if (in->ti->len == origin->len && !foreign)
+	mutex_lock(&origin->lock);
+	foreign |= moved && dev != origin->same;
+	origin->same = 0;
+	mutex_unlock(&origin->lock);
+	if (in->ti->len == origin->len && !moved && !foreign)
 		return;
 	/* No cut is to install what was prepared before. */
 	mutex_lock(&bk_cut_mutex);
 	mutex_lock(&origin->lock);
-	origin->ops->reset(origin, dev != origin->dev ?
+	origin->ops->reset(origin, moved ?
 			   "the device has another origin now" : foreign ?
 			   "the filter's table was replaced" :
 			   "the length of the device has changed", foreign);

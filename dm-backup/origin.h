@@ -161,6 +161,8 @@ struct bk_error {
  * @cut:	the part in the transaction whose cut is being drained; set under
  *		bk_cut_mutex, taken when it has drained
  * @leaving:	the next table may be another than ours ("detach"); lock
+ * @same:	the next table may stand on this device, which has the same contents
+ *		("origin same"), or 0; lock
  * @store:	the metadata device, or NULL; set by the first instance's ctr
  * @distrust:	the metadata device has failed: tells the bitmaps
  * @gate:	every write passes it
@@ -212,6 +214,7 @@ struct bk_origin {
 	struct bk_txn_part *cut;
 	const struct bk_origin_ops *ops;
 	bool leaving;
+	dev_t same;
 
 	struct bk_store *store;
 	struct work_struct distrust;

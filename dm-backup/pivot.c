@@ -4,6 +4,70 @@
  */
 
 #include "pivot.h"
+#include "store.h"
+
+/**
+ * bk_pivot_prepare - make ready what the metadata device will be told
+ * @p:		filled in; for bk_pivot_finish()
+ * @origin:	the filter
+ * @bdev:	the device that is to take the origin's place
+ *
+ * Context: process, sleeps; under no lock.
+ */
+void bk_pivot_prepare(struct bk_pivot *p, struct bk_origin *origin,
+		      struct block_device *bdev)
+{
+	struct bk_instance *in;
+
+	p->origin = origin;
+	p->there = bk_store_stand_prepare(origin);
+	p->back = bk_store_stand_prepare(origin);
+	bk_store_stand_on(p->there, bdev);
+	mutex_lock(&origin->live_lock);
+	in = origin->live;
+	p->ready = in;
+	if (in)
+		bk_store_stand_on(p->back, in->dev->bdev);
+	mutex_unlock(&origin->live_lock);
+}
+
+/**
+ * bk_pivot_record - the metadata device is to know the new origin
+ * @p:		what was prepared
+ * @end:	jiffies by which it has to
+ *
+ * Context: process, sleeps; allocates nothing. The gate is closed, and the locks
+ * are held that keep the table live.
+ * Return: 0, also if it does not matter any more; -ETIMEDOUT.
+ */
+int bk_pivot_record(struct bk_pivot *p, unsigned long end)
+{
+	/* It was not live when this was prepared: another try. */
+	if (!p->ready)
+		return -ETIMEDOUT;
+	return bk_store_stand(p->origin, p->there, p->back, end);
+}
+
+/**
+ * bk_pivot_take_back - and now it is not to
+ * @p:		what was recorded
+ *
+ * Context: as for bk_pivot_record(), but does not sleep.
+ */
+void bk_pivot_take_back(struct bk_pivot *p)
+{
+	bk_store_stand_back(p->origin, p->back);
+}
+
+/**
+ * bk_pivot_finish - all that was prepared is done with
+ * @p:		what was prepared
+ */
+void bk_pivot_finish(struct bk_pivot *p)
+{
+	bk_store_req_put(p->there);
+	bk_store_req_put(p->back);
+}
 
 /**
  * bk_pivot_claim - have the live table open a device
@@ -86,8 +150,6 @@ const char *bk_pivot_objection(struct bk_origin *origin, struct bk_job *job)
 	list_for_each_entry(other, &origin->jobs, list)
 		if (other != job && READ_ONCE(other->state) < BK_JOB_CONCLUDED)
 			return "can't take the origin's place while another job reads it";
-	if (origin->store)
-		return "can't take the origin's place: the filter has a metadata device";
 	return NULL;
 }
 

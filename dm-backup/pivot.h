@@ -17,8 +17,10 @@
  *   2. bk_pivot_claim();
  *   3. under bk_cut_mutex, live_lock and origin->lock: bk_pivot_obstacle();
  *   4. with the gate closed, and the device the same as the origin, durably:
+ *      bk_pivot_record(), so that the metadata device knows of it, durably, too;
  *      bk_pivot_exchange();
- *   or bk_pivot_unclaim().
+ *   or bk_pivot_unclaim(). bk_pivot_prepare() comes before 3, as it allocates;
+ *   bk_pivot_finish() ends what that began.
  *
  * Locks
  *   live_lock: in->next, in->left, and in->dev for who writes it. The live table
@@ -30,6 +32,28 @@
 
 #include "job.h"
 #include "origin.h"
+
+struct bk_store_req;
+
+/**
+ * struct bk_pivot - what the metadata device is told of one
+ * @origin:	the filter
+ * @there:	that it stands on the new origin, or NULL
+ * @back:	that it stands on the old one after all
+ * @ready:	all of this is known
+ */
+struct bk_pivot {
+	struct bk_origin *origin;
+	struct bk_store_req *there;
+	struct bk_store_req *back;
+	bool ready;
+};
+
+void bk_pivot_prepare(struct bk_pivot *p, struct bk_origin *origin,
+		      struct block_device *bdev);
+int bk_pivot_record(struct bk_pivot *p, unsigned long end);
+void bk_pivot_take_back(struct bk_pivot *p);
+void bk_pivot_finish(struct bk_pivot *p);
 
 int bk_pivot_claim(struct bk_origin *origin, struct block_device *bdev);
 void bk_pivot_unclaim(struct bk_origin *origin);

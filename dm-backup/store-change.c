@@ -48,6 +48,7 @@ static int bk_store_do_begin(struct bk_store *store, struct bk_store_req *req)
 	store->root.clean = false;
 	store->root.broken = false;
 	memcpy(store->root.session, bk_trust_session, BK_MD_UUID);
+	memcpy(store->root.below, req->below, BK_MD_ORIGIN);
 	if (!clean)
 		r = bk_store_even_out(store);
 	/*
@@ -258,6 +259,13 @@ static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 	return bk_store_cool_all(store);
 }
 
+static int bk_store_do_stand(struct bk_store *store, struct bk_store_req *req)
+{
+	/* Also if it is that already: a write that failed may have been half done. */
+	memcpy(store->root.below, req->below, BK_MD_ORIGIN);
+	return bk_store_write_root(store);
+}
+
 static int bk_store_do_end(struct bk_store *store, struct bk_store_req *req)
 {
 	struct bk_md_root *root = &store->root;
@@ -315,6 +323,8 @@ int bk_store_do(struct bk_store *store, struct bk_store_req *req)
 		return bk_store_do_resize(store, req);
 	case BK_STORE_COOL:
 		return bk_store_do_cool(store);
+	case BK_STORE_STAND:
+		return bk_store_do_stand(store, req);
 	case BK_STORE_END:
 		return bk_store_do_end(store, req);
 	}

@@ -11,6 +11,7 @@
  *   store-req.c	what the worker is asked for
  *   store-work.c	the worker and its timer			calls all above
  *   store-bitmap.c	what bitmaps ask for				req
+ *   store-stand.c	what a pivot asks for				req
  *   store.c		begin, end, resize, close, status		req
  *   store-load.c	opening and loading, before there is a worker
  */

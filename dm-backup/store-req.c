@@ -131,6 +131,12 @@ int bk_store_ask_and_wait(struct bk_store *store, struct bk_store_req *req,
 	return r;
 }
 
+/* Is it about one bitmap, for which requests are done in their order? */
+static bool bk_store_has_slot(const struct bk_store_req *req)
+{
+	return req->verb != BK_STORE_COOL && req->verb != BK_STORE_STAND;
+}
+
 /* May a request be done now? Under the lock. */
 static bool bk_store_is_ready(struct bk_store *store, struct bk_store_req *req)
 {
@@ -163,12 +169,13 @@ struct bk_store_req *bk_store_next(struct bk_store *store)
 	if (store->origin)
 		list_for_each_entry(req, &store->reqs, list) {
 			if (all || req->verb == BK_STORE_DISTRUST ||
-			    (!(skipped & BIT_ULL(req->slot)) &&
+			    (!(bk_store_has_slot(req) &&
+			       skipped & BIT_ULL(req->slot)) &&
 			     bk_store_is_ready(store, req))) {
 				next = req;
 				break;
 			}
-			if (req->verb != BK_STORE_COOL)
+			if (bk_store_has_slot(req))
 				skipped |= BIT_ULL(req->slot);
 		}
 	if (next)

@@ -56,6 +56,7 @@ void bk_store_begin(struct bk_instance *in)
 	store->witness = e.witness;
 	req = bk_store_req_alloc(BK_STORE_BEGIN, 0);
 	strscpy(req->why, why ?: "", sizeof(req->why));
+	memcpy(req->below, e.below, sizeof(req->below));
 	r = bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
 	if (r) {
 		bk_store_fail(store);
@@ -66,6 +67,27 @@ void bk_store_begin(struct bk_instance *in)
 	spin_unlock(&store->lock);
 	/* If it has failed, to write that down. */
 	bk_store_start(origin);
+}
+
+/**
+ * bk_store_follow - a filter goes on, on the device of another table
+ * @in:		its instance; nothing is written through it yet, and what can't be
+ *		trusted there has been distrusted
+ *
+ * Context: dm's preresume: process, sleeps for a bounded time.
+ */
+void bk_store_follow(struct bk_instance *in)
+{
+	struct bk_origin *origin = in->origin;
+	struct bk_store *store = origin->store;
+	struct bk_store_req *req;
+
+	if (!store || !store->live || READ_ONCE(store->failed))
+		return;
+	req = bk_store_stand_prepare(origin);
+	bk_store_stand_on(req, in->dev->bdev);
+	if (bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true))
+		bk_store_give_up(origin, "the metadata device failed");
 }
 
 /**

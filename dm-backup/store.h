@@ -87,6 +87,7 @@
 struct bk_dest;
 struct bk_instance;
 struct bk_origin;
+struct block_device;
 
 /**
  * struct bk_store_slot - a persistent bitmap, as the disk is to have it
@@ -114,6 +115,7 @@ enum bk_store_verb {
 	BK_STORE_DISTRUST,	/* it is inconsistent */
 	BK_STORE_RESIZE,	/* the origin has another length: rewrite all */
 	BK_STORE_COOL,		/* save now, so that no region need be hot */
+	BK_STORE_STAND,		/* the filter stands on another device */
 	BK_STORE_END,		/* the filter stops: everything exactly */
 };
 
@@ -127,6 +129,7 @@ enum bk_store_verb {
  * @name:	PLACE: its name
  * @tag:	REWRITE: what it remembers, "" for nothing
  * @why:	DISTRUST: why it is inconsistent; END: why all are, or empty
+ * @below:	BEGIN, STAND: which device the filter stands on, as in struct bk_md_root
  * @recording:	PLACE, UPDATE: it records
  * @shift:	PLACE: log2 of sectors per granule
  * @len:	RESIZE: sectors
@@ -152,6 +155,7 @@ struct bk_store_req {
 	char name[BK_MD_NAME];
 	char tag[BK_MD_NAME];
 	char why[BK_MD_NAME];
+	char below[BK_MD_ORIGIN];
 	bool recording;
 	u8 shift;
 	u64 len;
@@ -276,10 +280,18 @@ int bk_store_open(struct bk_instance *in, const char *name, char *error);
 /* store.c: the filter's part */
 void bk_store_close(struct bk_origin *origin);
 void bk_store_begin(struct bk_instance *in);
+void bk_store_follow(struct bk_instance *in);
 void bk_store_end(struct bk_instance *in, const char *why);
 void bk_store_resize(struct bk_origin *origin, sector_t len);
 int bk_store_save_now(struct bk_origin *origin, char *error, size_t size);
 size_t bk_store_status(struct bk_origin *origin, char *buf, size_t size);
+
+/* store-stand.c: a pivot's */
+struct bk_store_req *bk_store_stand_prepare(struct bk_origin *origin);
+void bk_store_stand_on(struct bk_store_req *req, struct block_device *bdev);
+int bk_store_stand(struct bk_origin *origin, struct bk_store_req *there,
+		   struct bk_store_req *back, unsigned long end);
+void bk_store_stand_back(struct bk_origin *origin, struct bk_store_req *back);
 
 /* store-region.c, store-disk.c, store-work.c: the write path's */
 void bk_store_want(struct bk_store *store, sector_t start, sector_t end);

@@ -271,6 +271,7 @@ static void bk_backup_dtr(struct dm_target *ti)
 static int bk_backup_preresume(struct dm_target *ti)
 {
 	struct bk_instance *in = ti->private;
+	bool moved = in->dev->bdev->bd_dev != in->origin->dev;
 	unsigned int noio = memalloc_noio_save();
 
 	/* The device is suspended: reclaim that writes to it would not return. */
@@ -279,6 +280,8 @@ static int bk_backup_preresume(struct dm_target *ti)
 	if (in->ti->len != in->origin->len && in->origin->store)
 		blkdev_issue_flush(in->dev->bdev);
 	bk_origin_adopt(in);
+	if (moved)
+		bk_store_follow(in);
 	memalloc_noio_restore(noio);
 	return 0;
 }

@@ -27,6 +27,35 @@ void bk_trust_init(void)
 	get_random_bytes(bk_trust_session, sizeof(bk_trust_session));
 }
 
+/**
+ * bk_trust_name - what is a device called, now and after the next boot?
+ * @bdev:	the device
+ * @name:	filled in, BK_MD_ORIGIN; empty if it has no such name
+ *
+ * Of a dm device the uuid, of a partition that of its table. Others have numbers
+ * and names that may be another device's the next time.
+ *
+ * Context: process, sleeps; waits for no I/O. Return: does it have one?
+ */
+bool bk_trust_name(struct block_device *bdev, char *name)
+{
+	struct mapped_device *md;
+
+	memset(name, 0, BK_MD_ORIGIN);
+	if (bdev->bd_meta_info && bdev->bd_meta_info->uuid[0]) {
+		snprintf(name, BK_MD_ORIGIN, "PARTUUID-%s",
+			 bdev->bd_meta_info->uuid);
+		return true;
+	}
+	md = dm_get_md(bdev->bd_dev);
+	if (!md)
+		return false;
+	if (dm_copy_name_and_uuid(md, NULL, name))
+		name[0] = '\0';
+	dm_put(md);
+	return name[0];
+}
+
 static u64 bk_trust_written(struct block_device *bdev)
 {
 	return part_stat_read(bdev, sectors[STAT_WRITE]) +
@@ -112,6 +141,7 @@ void bk_trust_look(struct bk_instance *in, bool print, struct bk_evidence *e)
 		e->device[i] = bdev[i]->bd_dev;
 		e->uncounted |= !bk_bdev_counts(bdev[i]);
 	}
+	bk_trust_name(bdev[1], e->below);
 	e->err = buf ? 0 : -ENOMEM;
 	if (!e->err)
 		e->err = bk_trust_read_witness(bdev[1], in->ti->len, buf,
@@ -175,6 +205,8 @@ const char *bk_trust_judge(const struct bk_md_root *root,
 {
 	if (root->broken)
 		return "the metadata device failed, or a table was replaced without detach";
+	if (root->below[0] && strcmp(root->below, e->below))
+		return "the filter stood on another device";
 	if (e->err)
 		return "the origin could not be read";
 	if (e->uncounted)

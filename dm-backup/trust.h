@@ -19,6 +19,7 @@
  * @device:	their numbers
  * @uncounted:	one of them does not count
  * @witness:	of the origin's file system
+ * @below:	bk_trust_name() of the origin
  * @err:	the origin could not be read
  */
 struct bk_evidence {
@@ -27,12 +28,14 @@ struct bk_evidence {
 	u64 device[2];
 	bool uncounted;
 	struct bk_md_witness witness;
+	char below[BK_MD_ORIGIN];
 	int err;
 };
 
 extern u8 bk_trust_session[BK_MD_UUID];
 
 void bk_trust_init(void);
+bool bk_trust_name(struct block_device *bdev, char *name);
 int bk_trust_witness(struct block_device *bdev, u64 len,
 		     struct bk_md_witness *witness);
 void bk_trust_look(struct bk_instance *in, bool print, struct bk_evidence *e);

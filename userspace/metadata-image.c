@@ -175,6 +175,7 @@ static void make_root_printable(struct bk_md_root *root)
 	unsigned int i;
 
 	make_printable(root->origin, "");
+	make_printable(root->below, "");
 	for (i = 0; i < BK_MD_MAX_BITMAPS; i++) {
 		make_printable(root->entry[i].name, "\"\\");
 		make_printable(root->entry[i].tag, "");

@@ -231,6 +231,8 @@ static void json_root(const struct bk_md_root *root)
 	json_uuid("uuid", root->uuid);
 	printf(", ");
 	json_text("origin", root->origin);
+	printf(", ");
+	json_text("below", root->below);
 	printf(",\n    \"seq\": %llu, \"blocks\": %llu, \"size\": %llu, \"region\": %llu, \"hot_blocks\": %u, \"next_set\": %llu,\n",
 	       root->seq, root->blocks, root->len << 9,
 	       512ULL << root->region_shift, root->hot_blocks,

@@ -175,6 +175,10 @@ static int restack(struct move *m)
 
 	if (!err)
 		err = dm_resume_hidden(m->lower.name);
+	/* Its bitmaps go on. */
+	if (!err && filter_send(m->d, "move", "origin same %u:%u",
+				m->lower.major, m->lower.minor))
+		return EX_FAILED;
 	if (!err)
 		err = load_over(m->d, &m->lower);
 	if (err) {

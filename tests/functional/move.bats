@@ -189,3 +189,35 @@ fio_on_a() {
 	reboot_lvm
 	holds 8
 }
+
+@test "with persistent bitmaps: they go on, also after a reboot" {
+	dmbackup detach v/a
+	umount /mnt/a
+	lvchange -qq -an v/a
+	lvchange -qq -ay v/a
+	dmbackup attach v/a --metadata auto
+	mount /dev/v/a /mnt/a
+	copies
+	says 0 'a full backup is made' dmbackup backup v/a --to w/a --level auto
+	echo before > /mnt/a/file
+	sync
+	says 0 'v/a has moved' dmbackup mirror v/a --to v/new --pivot
+	echo after > /mnt/a/file2
+	sync
+	says 0 '' dmbackup backup v/a --to w/a --level incremental
+	e2fsck -fn /dev/w/a
+	echo later > /mnt/a/file
+	umount /mnt/a
+	lvchange -qq -an v/a
+	wait_for 10 module_idle # it has let go of the metadata
+	vgchange -qq -an v
+	vgchange -qq -ay v
+	dmbackup attach v/a --metadata auto
+	mount /dev/v/a /mnt/a
+	says 0 '' dmbackup backup v/a --to w/a --level incremental
+	mount -o ro,noload /dev/w/a /mnt/copy
+	[ "$(cat /mnt/copy/file /mnt/copy/file2)" = "later
+after" ]
+	umount /mnt/copy
+	umount /mnt/a
+}

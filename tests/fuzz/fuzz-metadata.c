@@ -216,6 +216,7 @@ static void make_root(struct bk_md_root *root)
 	if (bk_md_init(root, uuid, 1ULL << 40, len, "", error, sizeof(error)))
 		abort();
 	random_text(root->origin, sizeof(root->origin), "LVM-", 0);
+	random_text(root->below, sizeof(root->below), "LVM-", 0);
 	root->seq = 100 + below(1000);
 	root->hot_blocks += below(3);
 	root->next_set = 1000 + below(1000);
@@ -733,7 +734,7 @@ static bool same_root(const struct bk_md_root *a, const struct bk_md_root *b)
 			return false;
 	return !memcmp(a->uuid, b->uuid, BK_MD_UUID) && a->seq == b->seq &&
 	       a->blocks == b->blocks && a->len == b->len &&
-	       !strcmp(a->origin, b->origin) &&
+	       !strcmp(a->origin, b->origin) && !strcmp(a->below, b->below) &&
 	       a->region_shift == b->region_shift &&
 	       a->hot_blocks == b->hot_blocks && a->next_set == b->next_set &&
 	       a->clean == b->clean && a->broken == b->broken &&

@@ -116,6 +116,7 @@ static void full_root(struct bk_md_root *root)
 	root->blocks = 1ULL << 52;
 	root->len = (1ULL << 20) - 1;
 	fill_text(root->origin, sizeof(root->origin), 'o', 0);
+	fill_text(root->below, sizeof(root->below), 'b', 0);
 	root->region_shift = 32;
 	root->hot_blocks = 4096;
 	root->next_set = ~0ULL;
@@ -165,7 +166,7 @@ static bool roots_equal(const struct bk_md_root *a, const struct bk_md_root *b)
 			return false;
 	return !memcmp(a->uuid, b->uuid, 16) && a->seq == b->seq &&
 	       a->blocks == b->blocks && a->len == b->len &&
-	       !strcmp(a->origin, b->origin) &&
+	       !strcmp(a->origin, b->origin) && !strcmp(a->below, b->below) &&
 	       a->region_shift == b->region_shift &&
 	       a->hot_blocks == b->hot_blocks && a->next_set == b->next_set &&
 	       a->clean == b->clean && a->broken == b->broken &&
@@ -263,7 +264,7 @@ static void test_root_bytes(void)
 	u8 *got = blocks_new(ROOT_BLOCKS), *want = blocks_new(ROOT_BLOCKS);
 	struct bk_md_root root = {
 		.seq = 0x1122334455667788, .blocks = 0x0001020304050607,
-		.len = 0x0000a1a2a3a4a5a6, .origin = "LVM-xyz",
+		.len = 0x0000a1a2a3a4a5a6, .origin = "LVM-xyz", .below = "CRYPT-abc",
 		.region_shift = 0x1f, .hot_blocks = 0x0fed,
 		.next_set = 0xb1b2b3b4b5b6b7b8, .clean = true, .broken = true,
 		.print = 0xc1c2c3c4,
@@ -299,6 +300,7 @@ static void test_root_bytes(void)
 	put(want + 156, 64, 4);				/* nr_bitmaps */
 	memcpy(want + 160, "sessionsessionss", 16);
 	memcpy(want + 176, "LVM-xyz", 7);		/* origin */
+	memcpy(want + 336, "CRYPT-abc", 9);		/* below */
 	by_hand(want, "SMdb", 9, 0x1122334455667788, 0);
 
 	/* entry 10 is the third one of the second block of the directory */
