@@ -54,6 +54,8 @@ struct options {
 	const char *for_device;
 	const char *format;
 	const char *bitmap;
+	const char *bitmap_mode;
+	const char *sync;
 	const char *level;
 	const char *incremental;
 	const char *to;

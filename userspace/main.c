@@ -20,7 +20,7 @@ enum {
 	O_DETECT_ZEROES, O_ON_SOURCE_ERROR, O_ON_TARGET_ERROR, O_ON_CBW_ERROR,
 	O_CBW_TIMEOUT, O_BUFFER, O_DISCARD, O_SIZE, O_PROGRESS, O_DETACH,
 	O_NO_FREEZE, O_ALLOW_LARGER, O_VERSION, O_DISABLED, O_ALL_DIRTY,
-	O_GRANULARITY, O_FORMAT, O_BITMAP, O_LEVEL, O_INCREMENTAL,
+	O_GRANULARITY, O_FORMAT, O_BITMAP, O_BITMAP_MODE, O_SYNC, O_LEVEL, O_INCREMENTAL,
 	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_AFTER_CRASH, O_FOR,
 	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
 	O_SCRATCH, O_SHARE, O_MOUNT, O_JOB, O_DISCARDS,
@@ -53,7 +53,7 @@ static const struct verb verbs[] = {
 	  "to bitmap progress json bytes noheadings",
 	  "compare a backup with the device, which may be in use", cmd_verify },
 	{ NULL, "mirror", 1, 1, "DEVICE --to TARGET",
-	  "to wait pivot id speed granularity max-chunk on-source-error on-target-error allow-larger force progress",
+	  "to sync bitmap bitmap-mode wait pivot id speed granularity max-chunk on-source-error on-target-error allow-larger force progress",
 	  "keep a copy the same as a device, or move the device there",
 	  cmd_mirror },
 	{ NULL, "monitor", 0, 64, "[DEVICE...]", "json",
@@ -153,6 +153,8 @@ static const struct option options[] = {
 	{ "granularity", required_argument, NULL, O_GRANULARITY },
 	{ "format", required_argument, NULL, O_FORMAT },
 	{ "bitmap", required_argument, NULL, O_BITMAP },
+	{ "bitmap-mode", required_argument, NULL, O_BITMAP_MODE },
+	{ "sync", required_argument, NULL, O_SYNC },
 	{ "level", required_argument, NULL, O_LEVEL },
 	{ "incremental", required_argument, NULL, O_INCREMENTAL },
 	{ "to", required_argument, NULL, O_TO },
@@ -242,6 +244,8 @@ static const char **text_option(struct options *o, int c)
 	case O_GRANULARITY: return &o->granularity;
 	case O_FORMAT: return &o->format;
 	case O_BITMAP: return &o->bitmap;
+	case O_BITMAP_MODE: return &o->bitmap_mode;
+	case O_SYNC: return &o->sync;
 	case O_LEVEL: return &o->level;
 	case O_INCREMENTAL: return &o->incremental;
 	case O_TO: return &o->to;

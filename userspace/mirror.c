@@ -18,11 +18,23 @@
 
 static char *start_words(const struct options *o)
 {
-	char *words = xstrdup("sync=full auto_dismiss=0");
+	char *words = xstrdup("auto_dismiss=0");
 	uint64_t v;
-	bool ok = true;
+	bool ok;
 
-	if (o->speed)
+	/* What goes together is for the kernel to say. */
+	ok = add_word(&words, "--sync", "sync", o->sync ? o->sync :
+		      o->bitmap ? "bitmap" : "full");
+	if (ok && o->bitmap)
+		ok = add_word(&words, "--bitmap", "bitmap", o->bitmap) &&
+		     add_policy(&words, "--bitmap-mode", "bitmap_mode",
+				o->bitmap_mode ? o->bitmap_mode :
+				"on-success");
+	if (ok && o->bitmap_mode && !o->bitmap) {
+		say("--bitmap-mode goes with --bitmap");
+		ok = false;
+	}
+	if (ok && o->speed)
 		ok = parse_bytes("--speed", o->speed, &v) &&
 		     add_number(&words, "speed", v);
 	ok = ok && add_errors(&words, o) &&

@@ -654,3 +654,37 @@ flushes() {
 	origin_is "$S"
 	no_jobs
 }
+
+@test "K16 K17 the utility: there and back by a bitmap; only what comes now; what does not go together" {
+	dmbackup open "$S" f
+	id=$(dmbackup mirror f --to "$T" --wait)
+	dmbackup bitmap add f b
+	dmbackup job complete f "$id"
+	origin_is "$T"
+	w 0x71 3M 64K
+	id=$(dmbackup mirror f --to "$S" --bitmap b --wait --force)
+	[[ $(job sync "$id") == bitmap && $(job bitmap_mode "$id") == on_success && $(job done "$id") == 128 ]]
+	dmbackup job complete f "$id"
+	origin_is "$S"
+	same_as "$S" "$T"
+	[ "$(count b)" = 0 ]
+	# the same already
+	id=$(dmbackup mirror f --to "$T" --sync none --wait --force)
+	[[ $(job done "$id") == 0 ]]
+	w 0x72 5M 64K
+	dmbackup job cancel f "$id"
+	dmbackup job wait f "$id"
+	same_as "$S" "$T"
+	id=$(dmbackup mirror f --to "$T" --bitmap b --bitmap-mode never --wait --force)
+	dmbackup job cancel f "$id"
+	dmbackup job wait f "$id"
+	[ "$(count b)" = 1 ]
+	run dmbackup mirror f --to "$T" --bitmap-mode never --force
+	[[ $status == 2 && $output == *"--bitmap-mode goes with --bitmap"* ]]
+	run dmbackup mirror f --to "$T" --sync full --bitmap b --force
+	[[ $status == 5 && $output == *"with sync=bitmap only"* ]]
+	run dmbackup mirror f --to "$T" --sync bitmap --force
+	[[ $status == 5 && $output == *"needs a bitmap"* ]]
+	no_jobs
+	dmbackup close f --force
+}
