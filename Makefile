@@ -141,6 +141,10 @@ build/suspend-loop: tests/functional/suspend-loop.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -o $@ $< -ldevmapper
 
+build/scribble: tests/functional/scribble.c
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $< -lpthread
+
 build/kill-at: tests/functional/kill-at.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
@@ -182,7 +186,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/kill-at build/quick build/quick.so build/replay build/fuzz-module build/faults build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/scribble build/kill-at build/quick build/quick.so build/replay build/fuzz-module build/faults build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps

@@ -4,6 +4,7 @@
  */
 
 #include "cfg.h"
+#include "mirror-copy.h"
 
 #include <linux/slab.h>
 
@@ -72,7 +73,8 @@ void bk_cfg_drop_bits(struct bk_cfg *cfg, struct bk_bits *bits)
 	if (i == cfg->nr_bits)
 		return;
 	cfg->bits[i] = cfg->bits[--cfg->nr_bits];
-	cfg->active = cfg->nr_pits || cfg->nr_bits || cfg->persistent;
+	cfg->active = cfg->nr_pits || cfg->nr_bits || cfg->persistent ||
+		      cfg->both;
 	bk_bits_put(bits);	/* not the last: it is published, or named */
 }
 
@@ -85,6 +87,20 @@ void bk_cfg_add_end(struct bk_cfg *cfg, struct bk_bits *bits)
 {
 	bk_bits_get(bits);
 	cfg->ends[cfg->nr_ends++] = bits;
+}
+
+/**
+ * bk_cfg_add_both - have writes go to a mirror's destination as well
+ * @cfg:	not published yet, with the mirror's bits in it, and no other mirror
+ * @mc:		the mirror
+ */
+void bk_cfg_add_both(struct bk_cfg *cfg, struct bk_mcopy *mc)
+{
+	if (WARN_ON_ONCE(cfg->both))
+		return;
+	bk_mcopy_get(mc);
+	cfg->both = mc;
+	cfg->active = true;
 }
 
 /**
@@ -135,6 +151,8 @@ struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits,
 		bk_cfg_add_bits(next, cur->bits[i]);
 	for (i = 0; next && i < cur->nr_ends; i++)
 		bk_cfg_add_end(next, cur->ends[i]);
+	if (next && cur->both)
+		bk_cfg_add_both(next, cur->both);
 	if (next)
 		bk_cfg_keep_persistent(next, cur);
 	return next;
@@ -159,6 +177,8 @@ static struct bk_cfg *bk_cfg_without(struct bk_gate *gate, struct bk_pit *pit,
 	for (i = 0; i < cur->nr_ends; i++)
 		if (cur->ends[i] != end)
 			bk_cfg_add_end(next, cur->ends[i]);
+	if (cur->both && cur->both->bits != end)
+		bk_cfg_add_both(next, cur->both);
 	bk_cfg_keep_persistent(next, cur);
 	return next;
 }
@@ -197,24 +217,62 @@ out:
 	mutex_unlock(&gate->cfg_lock);
 }
 
+/* Are bits marked when writes have ended? */
+static bool bk_cfg_has_end(struct bk_cfg *cfg, struct bk_bits *bits)
+{
+	unsigned int i;
+
+	for (i = 0; i < cfg->nr_ends; i++)
+		if (cfg->ends[i] == bits)
+			return true;
+	return false;
+}
+
+/**
+ * bk_cfg_publish_both - have writes go to a mirror's destination as well, from now on
+ * @origin:	the filter
+ * @mc:		the mirror; there is no other one
+ *
+ * No cut: those that have not met it mark when they end, as they did before.
+ *
+ * Context: process, may sleep.
+ * Return: 0; -ENOMEM; -ENOENT if its bits are not in: it has ended.
+ */
+int bk_cfg_publish_both(struct bk_origin *origin, struct bk_mcopy *mc)
+{
+	struct bk_gate *gate = &origin->gate;
+	struct bk_cfg *next;
+	int r = -ENOENT;
+
+	mutex_lock(&gate->cfg_lock);
+	if (!bk_cfg_has_end(bk_cfg_current(gate), mc->bits))
+		goto out;
+	r = -ENOMEM;
+	next = bk_cfg_copy(gate, 0, 0, GFP_NOIO);
+	if (!next)
+		goto out;
+	bk_cfg_add_both(next, mc);
+	bk_gate_replace(gate, next);
+	r = 0;
+out:
+	mutex_unlock(&gate->cfg_lock);
+	return r;
+}
+
 /**
  * bk_cfg_remove_end - take bits out that are marked when writes have ended
  * @origin:	the filter
- * @bits:	the bits; nothing happens if they are not in it
+ * @bits:	the bits, and with them their mirror, if writes go there as well; nothing
+ *		happens if they are not in it
  *
  * Context: process, sleeps.
  */
 void bk_cfg_remove_end(struct bk_origin *origin, struct bk_bits *bits)
 {
 	struct bk_gate *gate = &origin->gate;
-	struct bk_cfg *cur;
-	unsigned int i;
 
 	mutex_lock(&gate->cfg_lock);
-	cur = bk_cfg_current(gate);
-	for (i = 0; i < cur->nr_ends && cur->ends[i] != bits; i++)
-		;
-	if (i < cur->nr_ends)
+	if (bk_cfg_has_end(bk_cfg_current(gate), bits))
 		bk_cfg_reduce(origin, bk_cfg_without(gate, NULL, bits));
 	mutex_unlock(&gate->cfg_lock);
 }
@@ -260,5 +318,6 @@ void bk_cfg_release(struct bk_cfg *cfg)
 		bk_bits_put(cfg->bits[i]);
 	for (i = 0; i < cfg->nr_ends; i++)
 		bk_bits_put(cfg->ends[i]);
+	bk_mcopy_put(cfg->both);
 	kfree(cfg);
 }

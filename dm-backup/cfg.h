@@ -14,6 +14,8 @@
 #include "bits.h"
 #include "pit.h"
 
+struct bk_mcopy;
+
 struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits,
 			   unsigned int extra_bits, gfp_t gfp);
 void bk_cfg_add_pit(struct bk_cfg *cfg, struct bk_pit *pit);
@@ -22,6 +24,8 @@ void bk_cfg_swap_pit(struct bk_cfg *cfg, struct bk_pit *old,
 void bk_cfg_add_bits(struct bk_cfg *cfg, struct bk_bits *bits);
 void bk_cfg_drop_bits(struct bk_cfg *cfg, struct bk_bits *bits);
 void bk_cfg_add_end(struct bk_cfg *cfg, struct bk_bits *bits);
+void bk_cfg_add_both(struct bk_cfg *cfg, struct bk_mcopy *mc);
+int bk_cfg_publish_both(struct bk_origin *origin, struct bk_mcopy *mc);
 void bk_cfg_swap_bits(struct bk_cfg *cfg, struct bk_bits *old,
 		      struct bk_bits *next);
 void bk_cfg_remove_pit(struct bk_origin *origin, struct bk_pit *pit);
@@ -66,6 +70,26 @@ static inline void bk_cfg_mark_ended(struct bk_cfg *cfg, sector_t start,
 	smp_mb();
 	for (i = 0; i < cfg->nr_ends; i++)
 		bk_bits_mark(cfg->ends[i], start, end);
+}
+
+/**
+ * bk_cfg_mark_ended_but - the same, but for one mirror, which has it already
+ * @cfg:	under RCU or with a reference
+ * @start:	first sector
+ * @end:	end of the range, exclusive
+ * @but:	that mirror's bits, or NULL
+ *
+ * Context: any, interrupts included.
+ */
+static inline void bk_cfg_mark_ended_but(struct bk_cfg *cfg, sector_t start,
+					 sector_t end, struct bk_bits *but)
+{
+	unsigned int i;
+
+	smp_mb();	/* as in bk_cfg_mark_ended() */
+	for (i = 0; i < cfg->nr_ends; i++)
+		if (cfg->ends[i] != but)
+			bk_bits_mark(cfg->ends[i], start, end);
 }
 
 #endif

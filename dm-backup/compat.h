@@ -111,4 +111,11 @@ static inline bool bk_bdev_counts(struct block_device *bdev)
 #define DM_TARGET_ATOMIC_WRITES 0
 #endif
 
+/* A write that is not to be torn. */
+#ifdef REQ_ATOMIC
+#define BK_REQ_ATOMIC	REQ_ATOMIC
+#else
+#define BK_REQ_ATOMIC	0
+#endif
+
 #endif

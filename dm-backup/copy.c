@@ -288,14 +288,14 @@ static bool bk_buf_is_zero(struct bk_buf *buf, unsigned int from,
 static unsigned int bk_write_extent(struct bk_write *write,
 				    enum bk_zeroes zeroes, bool *zero)
 {
-	unsigned int from = write->sector - write->src->sector;
-	unsigned int pos = write->pos;
-	unsigned int n;
+	unsigned int from, n, pos = write->pos;
 
-	*zero = false;
-	if (write->discard || (zeroes == BK_ZEROES_OFF && !write->skip_zeroes))
+	*zero = !write->src && !write->discard;
+	if (*zero || write->discard ||
+	    (zeroes == BK_ZEROES_OFF && !write->skip_zeroes))
 		return write->sectors - pos;
 
+	from = write->sector - write->src->sector;
 	while (pos < write->sectors) {
 		bool z;
 
@@ -365,7 +365,8 @@ static void bk_write_reap(struct bk_write *write)
 
 	if (!status)
 		write->pos += write->part;
-	else if (zero && (status == BLK_STS_NOTSUPP || status == BLK_STS_TARGET))
+	else if (zero && write->src &&
+		 (status == BLK_STS_NOTSUPP || status == BLK_STS_TARGET))
 		/* The buffer holds the zeroes: write them, for good. */
 		WRITE_ONCE(*write->zeroes, BK_ZEROES_OFF);
 	else

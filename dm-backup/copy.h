@@ -97,7 +97,8 @@ enum bk_zeroes {
  * @dest:	the destination; a reference while the write goes on
  * @slot:	place in flight; bytes and urgent are set by bk_write_start()
  * @work:	goes on
- * @src:	where the data is
+ * @src:	where the data is; NULL: all zeroes, which if the device can't write
+ *		them is an error
  * @sector:	first, on origin and destination
  * @sectors:	number
  * @unit:	zeroes are looked for in pieces of that many sectors

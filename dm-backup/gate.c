@@ -318,7 +318,8 @@ void bk_gate_cut(struct list_head *parts)
  * @next:	the cfg to publish
  *
  * For taking something out: writes may still meet what was taken out until a
- * grace period has passed, which its owner allows for.
+ * grace period has passed, which its owner allows for. Or for putting something
+ * in that writes need not meet at once.
  *
  * Context: process.
  */

@@ -65,6 +65,8 @@
 struct bk_bits;
 struct bk_gate;
 struct bk_instance;
+struct bk_mcopy;
+struct bk_mwrite;
 struct bk_pit;
 
 /**
@@ -82,6 +84,7 @@ struct bk_pit;
  * @held:	on origin->held.list while it waits; held.lock
  * @since:	jiffies of its first wait
  * @discard_bytes: what this held discard asks to be copied
+ * @mw:		NULL, or what it was admitted as to go to a mirror as well
  */
 struct bk_bio {
 	u8 counted;
@@ -93,6 +96,7 @@ struct bk_bio {
 	struct list_head held;
 	unsigned long since;
 	u64 discard_bytes;
+	struct bk_mwrite *mw;
 };
 
 /**
@@ -110,6 +114,8 @@ struct bk_bio {
  * @nr_ends:	number of @ends
  * @bits:	to mark for each write; a reference on each
  * @ends:	to mark when a write has ended: mirrors'; a reference on each
+ * @both:	NULL, or the mirror that writes go to as well (mirror-write.h); a
+ *		reference. Its bits are in @ends
  * @pits:	points in time to copy for before a write; a reference on each
  */
 struct bk_cfg {
@@ -124,6 +130,7 @@ struct bk_cfg {
 	unsigned int nr_ends;
 	struct bk_bits **bits;
 	struct bk_bits **ends;
+	struct bk_mcopy *both;
 	struct bk_pit *pits[];
 };
 

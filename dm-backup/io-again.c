@@ -4,13 +4,17 @@
  */
 
 #include "io-int.h"
+#include "mirror-write.h"
 
 /* A bio has waited enough. */
 static void bk_io_go(struct bk_bio *pb, struct bio *bio)
 {
 	bk_held_del(pb->in->origin, pb);
 	bk_bio_redirect(pb->in, bio);
-	dm_submit_bio_remap(bio, NULL);
+	if (pb->mw)
+		bk_mwrite_submit(pb->mw);
+	else
+		dm_submit_bio_remap(bio, NULL);
 }
 
 /* A bio ends here. */
@@ -67,7 +71,8 @@ static bool bk_io_may_go(struct bk_gate *gate, struct bk_bio *pb,
 	if (cfg) {
 		go = !bk_io_is_pending(cfg, bio) &&
 		     !bk_io_is_cold(container_of(gate, struct bk_origin, gate),
-				    cfg, bio);
+				    cfg, bio) &&
+		     (!cfg->both || bk_mwrite_admit(cfg->both, pb, bio));
 		if (go) {
 			bk_io_mark(cfg, bio);
 		} else {
@@ -79,6 +84,17 @@ static bool bk_io_may_go(struct bk_gate *gate, struct bk_bio *pb,
 	if (!go)
 		bk_gate_leave(gate, pb);
 	return go;
+}
+
+/* Wait for what keeps @bio from going. True if it is to look again. */
+static bool bk_io_wait_for(struct bk_bio *pb, struct bio *bio,
+			   struct bk_cfg *cfg)
+{
+	if (bk_io_is_pending(cfg, bio))
+		return bk_io_hold(pb, bio, cfg);
+	if (bk_io_is_cold(pb->in->origin, cfg, bio))
+		return !bk_io_wait_hot(pb, bio);
+	return !cfg->both || !bk_mwrite_wait(cfg->both, pb, bio);
 }
 
 /* Enter the gate in process context. */
@@ -130,11 +146,7 @@ static bool bk_io_try(struct bk_bio *pb, struct bio *bio)
 		skip = bk_io_discard_again(pb, bio, cfg);
 	if (skip)
 		bk_io_finish(pb, bio, BLK_STS_OK);
-	if (!skip && !bk_io_is_pending(cfg, bio) &&
-	    bk_io_is_cold(origin, cfg, bio))
-		again = !bk_io_wait_hot(pb, bio);
-	else
-		again = !skip && bk_io_hold(pb, bio, cfg);
+	again = !skip && bk_io_wait_for(pb, bio, cfg);
 	bk_cfg_put(cfg);
 	return again;
 }

@@ -5,6 +5,7 @@
 
 #include "io-int.h"
 #include "lend.h"
+#include "mirror-write.h"
 
 #include <linux/jiffies.h>
 
@@ -116,6 +117,8 @@ static void bk_io_kick_all(struct bk_origin *origin)
 
 	for (i = 0; i < cfg->nr_pits; i++)
 		bk_pit_kick_holders(cfg->pits[i]);
+	if (cfg->both)
+		bk_mwrite_kick(cfg->both);
 	bk_cfg_put(cfg);
 	bk_io_kick_list(origin, &origin->undrained);
 	bk_io_kick_list(origin, &origin->starved);
@@ -191,11 +194,7 @@ static bool bk_held_is_late(struct bk_bio *pb, struct bk_pit *pit)
 {
 	unsigned int ms = READ_ONCE(pit->params.cbw->timeout);
 
-	/* Each has that long, also if syncing the file system took longer. */
-	if (READ_ONCE(pb->in->suspending) &&
-	    time_after_eq(jiffies, pb->in->suspend_by) &&
-	    time_after_eq(jiffies, pb->since +
-				   msecs_to_jiffies(pb->in->suspend_ms)))
+	if (bk_instance_is_overdue(pb->in, pb->since))
 		return true;
 	return ms && time_after_eq(jiffies, pb->since + msecs_to_jiffies(ms));
 }
@@ -455,7 +454,7 @@ void bk_io_push_back(struct bk_instance *in)
  */
 void bk_io_hurry(struct bk_instance *in, unsigned int ms)
 {
-	/* pairs with READ_ONCE() in bk_held_is_late(), under held.lock */
+	/* pairs with bk_instance_is_overdue(), under held.lock */
 	spin_lock(&in->origin->held.lock);
 	in->suspend_ms = ms;
 	in->suspend_by = jiffies + msecs_to_jiffies(ms);

@@ -20,6 +20,7 @@ static void bk_io_first_wait(struct bk_instance *in, struct bk_bio *pb)
 	INIT_LIST_HEAD(&pb->held);
 	pb->since = jiffies;
 	pb->discard_bytes = 0;
+	pb->mw = NULL;
 }
 
 /* In map: @bio has to wait; @cold: for its region only. It is not counted. */
@@ -55,7 +56,8 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 	if (likely(cfg)) {
 		if (unlikely(bio_op(bio) != REQ_OP_WRITE && cfg->nr_pits))
 			skip = bk_io_cut(in, cfg, bio);
-		pending = bk_io_is_pending(cfg, bio);
+		/* What goes to a mirror as well does so from a work item. */
+		pending = bk_io_is_pending(cfg, bio) || unlikely(cfg->both);
 		if (likely(!pending))
 			cold = bk_io_is_cold(in->origin, cfg, bio);
 		if (likely(!pending && !cold))

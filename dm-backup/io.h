@@ -7,14 +7,16 @@
  *   Reads and empty flushes never wait. A write waits only for copies of old
  *   data in its own range, and no longer than the deadline its points in time
  *   give it; then one of them breaks (or, with break_guest_write, the write
- *   fails). Its deadline counts from its first wait.
+ *   fails). Its deadline counts from its first wait. If writes go to a mirror as
+ *   well, mirror-write.h says what they wait for.
  *   map() and end_io() neither sleep nor allocate.
  *
  * The way of a bio that changes data
  *   1. enter the gate: counted, or parked until a cut is over;
  *   2. pending clusters in its range: leave the gate, wait (held);
  *   3. a region of it that is cold for a persistent bitmap: the same;
- *   4. mark the bitmaps, remap.
+ *   4. with a mirror that writes wait for: take the range, or the same;
+ *   5. mark the bitmaps, remap.
  *   A waiting bio is never counted. It comes in again at 1, in a work item,
  *   through bk_io_again(), and ends in dm_submit_bio_remap().
  *
@@ -24,7 +26,8 @@
  *   - with the op that copies for it (cow.h), or
  *   - on origin->undrained, until the cut's old epoch has drained, or
  *   - on origin->starved, because memory for an op was short, or
- *   - on origin->cold, until its regions are hot on the metadata device.
+ *   - on origin->cold, until its regions are hot on the metadata device, or
+ *   - on a list of a mirror's (mirror-write.h).
  *   All but those parked (that is over in an instant) are also on
  *   origin->held.list, oldest first, for their deadline.
  *

@@ -256,6 +256,20 @@ enum bk_action bk_job_error(struct bk_job *job, bool write, sector_t sector,
 }
 
 /**
+ * bk_job_unsync - it has not caught up any more, though nothing has failed
+ * @job:	the job
+ *
+ * Context: process; does not sleep.
+ */
+void bk_job_unsync(struct bk_job *job)
+{
+	spin_lock(&job->lock);
+	WRITE_ONCE(job->synced, false);
+	spin_unlock(&job->lock);
+	bk_job_kick(job);
+}
+
+/**
  * bk_job_stand_by - it can't finish now, and waits to be resumed
  * @job:	the job
  * @err:	negative errno

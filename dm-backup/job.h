@@ -269,6 +269,7 @@ enum bk_action bk_job_error_in(struct bk_job *job, const char *what, bool write,
 void bk_job_broken(struct bk_job *job, int err);
 __printf(3, 4)
 int bk_job_stand_by(struct bk_job *job, int err, const char *fmt, ...);
+void bk_job_unsync(struct bk_job *job);
 void bk_job_set_total(struct bk_job *job, u64 sectors);
 void bk_job_drop(struct bk_job *job, u64 sectors);
 void bk_job_charge(struct bk_job *job, unsigned int sectors);

@@ -5,6 +5,7 @@
  */
 
 #include "mirror-copy.h"
+#include "mirror-write.h"
 
 #include <linux/log2.h>
 #include <linux/mm.h>
@@ -22,6 +23,7 @@ static void bk_mcopy_free(struct bk_mcopy *mc)
 
 	list_for_each_entry_safe(op, next, &mc->idle, list)
 		kfree(op);
+	bk_mwrite_free(mc);
 	bk_bits_put(mc->zero);
 	bk_bits_put(mc->bits);
 	kfree(mc);
@@ -40,6 +42,8 @@ static int bk_mcopy_alloc(struct bk_mcopy *mc, sector_t len,
 			return -ENOMEM;
 		list_add_tail(&op->list, &mc->idle);
 	}
+	if (bk_mwrite_init(mc))
+		return -ENOMEM;
 	mc->bits = bk_bits_alloc(len, shift, !params->empty, &error);
 	if (!mc->bits)
 		return error;
@@ -72,6 +76,9 @@ struct bk_mcopy *bk_mcopy_create(struct bk_origin *origin, struct bk_dest *dest,
 		return NULL;
 	INIT_LIST_HEAD(&mc->idle);
 	INIT_LIST_HEAD(&mc->busy);
+	INIT_LIST_HEAD(&mc->spare);
+	INIT_LIST_HEAD(&mc->writes);
+	INIT_DELAYED_WORK(&mc->tick, bk_mwrite_tick);
 	*error = bk_mcopy_alloc(mc, origin->len, params);
 	if (*error) {
 		bk_mcopy_free(mc);
@@ -132,6 +139,7 @@ static void bk_mop_arrived(struct bk_mop *op)
  */
 static void bk_mop_finish(struct bk_mop *op, bool ok)
 {
+	struct bio_list holders = BIO_EMPTY_LIST;
 	struct bk_mcopy *mc = op->mc;
 	size_t bytes = op->read.buf.bytes;
 	bool stopped;
@@ -141,7 +149,10 @@ static void bk_mop_finish(struct bk_mop *op, bool ok)
 	spin_lock(&mc->lock);
 	bk_mop_arrived(op);
 	list_del(&op->list);
+	bio_list_merge(&holders, &op->holders);
+	bio_list_init(&op->holders);
 	spin_unlock(&mc->lock);
+	bk_mwrite_send_in(mc, &holders);
 	bk_read_drop(&op->read);
 
 	spin_lock(&mc->lock);
@@ -221,6 +232,7 @@ static void bk_mop_write_done(struct bk_write *write)
 		return;
 	}
 	spin_lock(&mc->lock);
+	mc->late = false;
 	WRITE_ONCE(mc->done, mc->done + write->sectors);
 	spin_unlock(&mc->lock);
 	op->sector += write->sectors;
@@ -372,11 +384,29 @@ static void bk_mop_zeroes(struct bk_mop *op)
 		bk_bits_clear(mc->zero, op->first, end);
 }
 
+/**
+ * bk_mop_begin - no write is in flight in a copy's range: read it
+ * @op:		the copy, busy, so none comes
+ *
+ * Cleared before it is read: a write that does not take its range (mirror-write.h)
+ * and ends after this marks it again.
+ *
+ * Context: process; does not sleep.
+ */
+void bk_mop_begin(struct bk_mop *op)
+{
+	bk_bits_clear(op->mc->bits, op->first, op->first + op->nr);
+	bk_mop_zeroes(op);
+	bk_read_queue(&op->read);
+}
+
 /* It has its buffer: take the granules, then read. Returns sectors. */
 static int bk_mcopy_start(struct bk_mcopy *mc, struct bk_mop *op)
 {
 	int sectors = min_t(u64, op->end - op->sector, INT_MAX);
+	bool awaits;
 
+	mc->cursor = op->first + op->nr;
 	kref_get(&mc->ref);
 	spin_lock(&mc->lock);
 	list_add(&op->list, &mc->busy);
@@ -384,15 +414,12 @@ static int bk_mcopy_start(struct bk_mcopy *mc, struct bk_mop *op)
 	WRITE_ONCE(mc->nr_busy, mc->nr_busy + 1);
 	WRITE_ONCE(mc->coming, mc->coming + op->read.buf.bytes);
 	op->coming = true;
+	awaits = bk_mwrite_overlaps(mc, bk_mop_start(op), op->end);
+	op->awaits = awaits;
 	spin_unlock(&mc->lock);
-	/*
-	 * In flight first, so that nobody finds it converged in between. Cleared
-	 * before it is read: a write that ends after this marks it again.
-	 */
-	bk_bits_clear(mc->bits, op->first, op->first + op->nr);
-	bk_mop_zeroes(op);
-	mc->cursor = op->first + op->nr;
-	bk_read_queue(&op->read);
+	/* In flight first, so that nobody finds it converged in between. */
+	if (likely(!awaits))
+		bk_mop_begin(op);
 	return sectors;
 }
 
@@ -413,7 +440,9 @@ int bk_mcopy_next(struct bk_mcopy *mc)
 
 	if (bk_pool_defer_background(pool))
 		return -EAGAIN;
-	if (!bk_dest_has_room(mc->dest, READ_ONCE(mc->coming)))
+	/* One goes in any case while writers take what room there is. */
+	if (!bk_dest_has_room(mc->dest, READ_ONCE(mc->coming)) &&
+	    (READ_ONCE(mc->nr_busy) || !READ_ONCE(mc->blocking)))
 		return READ_ONCE(mc->nr_busy) ? -EBUSY : -EAGAIN;
 	mutex_lock(&mc->next);
 	r = 0;
@@ -463,7 +492,8 @@ u64 bk_mcopy_left(struct bk_mcopy *mc)
 
 	spin_lock(&mc->lock);
 	list_for_each_entry(op, &mc->busy, list)
-		left += op->end - op->sector;
+		if (!op->awaits)	/* else it is dirty yet */
+			left += op->end - op->sector;
 	spin_unlock(&mc->lock);
 	return left + bk_mcopy_dirty(mc);
 }
@@ -478,7 +508,7 @@ bool bk_mcopy_is_idle(struct bk_mcopy *mc)
 }
 
 /**
- * bk_mcopy_is_converged - is the destination the same, now?
+ * bk_mcopy_is_converged - is the destination the same, but for writes in flight?
  * @mc:		what copies
  */
 bool bk_mcopy_is_converged(struct bk_mcopy *mc)
@@ -509,7 +539,7 @@ int bk_mcopy_finish(struct bk_mcopy *mc, unsigned long end,
 {
 	int r;
 
-	while (!bk_mcopy_is_converged(mc)) {
+	while (!bk_mcopy_is_converged(mc) || READ_ONCE(mc->nr_writes)) {
 		if (!go_on(mc))
 			return -ECANCELED;
 		if (time_after_eq(jiffies, end))
@@ -517,7 +547,8 @@ int bk_mcopy_finish(struct bk_mcopy *mc, unsigned long end,
 		r = bk_mcopy_next(mc);
 		/* Missing a wake-up costs no more than this. */
 		if (r <= 0)
-			wait_event_timeout(mc->wait, bk_mcopy_is_idle(mc),
+			wait_event_timeout(mc->wait, bk_mcopy_is_idle(mc) &&
+					   !READ_ONCE(mc->nr_writes),
 					   HZ / 100 + 1);
 	}
 	return 0;
@@ -538,6 +569,10 @@ void bk_mcopy_hold(struct bk_mcopy *mc, bool hold)
 /* Stop a copy that only waits for something; lock is held. */
 static bool bk_mop_cancel(struct bk_mop *op)
 {
+	if (op->awaits) {
+		op->awaits = false;
+		return true;
+	}
 	if (op->writing)
 		return bk_write_cancel(&op->write);
 	return bk_read_cancel(&op->read);
@@ -569,4 +604,5 @@ void bk_mcopy_stop(struct bk_mcopy *mc)
 	spin_unlock(&mc->lock);
 	list_for_each_entry_safe(op, next, &ended, list)
 		bk_mop_finish(op, false);
+	bk_mwrite_stop(mc);
 }

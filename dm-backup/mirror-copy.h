@@ -35,8 +35,9 @@
  *
  * Locks and contexts
  *   next   mutex: one looks for what is to be copied at a time.
- *   lock   spinlock: the list of copies, figures. Process context only. Taken
- *          inside nothing but next; pool.lock, dest->lock, io_lock inside it.
+ *   lock   spinlock: the lists of copies and of writes, figures. Process context
+ *          only. Taken inside nothing but next, and by writes under RCU; pool.lock,
+ *          dest->lock, io_lock and held.lock inside it.
  */
 
 #ifndef BK_MIRROR_COPY_H
@@ -52,18 +53,25 @@
 
 #define BK_MIRROR_OPS	16
 
+/* Writes that go to the destination as well, at a time (mirror-write.h). */
+#define BK_MIRROR_WRITES	32
+
 struct bk_mcopy;
 
 /**
  * struct bk_mcopy_ops - what it asks of its owner
  * @error:	a copy has failed: as in struct bk_pit_ops
- * @ended:	a copy has ended; no sleep
+ * @ended:	a copy has ended, or while @paused, all writes; no sleep
+ * @late:	the destination was waited for too long; no sleep
+ * @paused:	is nothing to be written to it for now? Under lock
  * @release:	it goes away
  */
 struct bk_mcopy_ops {
 	void (*error)(struct bk_mcopy *mc, bool write, sector_t sector,
 		      blk_status_t status);
 	void (*ended)(struct bk_mcopy *mc);
+	void (*late)(struct bk_mcopy *mc);
+	bool (*paused)(struct bk_mcopy *mc);
 	void (*release)(struct bk_mcopy *mc);
 };
 
@@ -79,6 +87,8 @@ struct bk_mcopy_ops {
  * @coming:	the destination does not know of the piece yet
  * @writing:	which of the two is under way
  * @given_up:	nobody waits for it any more
+ * @awaits:	writes in its range have to end before it begins; lock
+ * @holders:	writes that wait for its end; lock
  * @read:	the piece, and its buffer
  * @write:	the same, to the destination
  */
@@ -93,6 +103,8 @@ struct bk_mop {
 	bool coming;
 	bool writing;
 	bool given_up;
+	bool awaits;
+	struct bio_list holders;
 	struct bk_read read;
 	struct bk_write write;
 };
@@ -129,6 +141,8 @@ struct bk_mcopy_params {
  * @wait:	woken when a copy has ended
  * @stopped:	see above
  * @held:	none is to be started for now
+ * @blocking:	writes go to the destination as well, but for some
+ * @timeout:	how long they wait for it, ms; 0: as long as it takes
  * @lock:	protects what follows
  * @idle:	copies that are not in use
  * @busy:	those that are
@@ -136,6 +150,14 @@ struct bk_mcopy_params {
  * @nr_busy:	how many they are
  * @coming:	bytes that the destination does not know of yet
  * @done:	sectors copied
+ * @late:	writes do not wait for the destination, until it has written something
+ * @spare:	struct bk_mwrite that are not in use
+ * @writes:	those that are
+ * @nr_writes:	how many they are
+ * @write_bytes: of the budget, that they have
+ * @mirrored:	sectors that they have brought to the destination
+ * @queue:	bios that wait for one of them
+ * @tick:	looks who waits too long, while anybody may
  * @careful:	[first, end) of granules to be copied one by one
  * @cursor:	where the next one is looked for; next
  */
@@ -152,6 +174,9 @@ struct bk_mcopy {
 	wait_queue_head_t wait;
 	bool stopped;
 	bool held;
+	bool blocking;
+	unsigned int timeout;
+	struct delayed_work tick;
 
 	spinlock_t lock;	/* all that follows */
 	struct list_head idle;
@@ -160,6 +185,13 @@ struct bk_mcopy {
 	unsigned int nr_busy;
 	u64 coming;
 	u64 done;
+	bool late;
+	struct list_head spare;
+	struct list_head writes;
+	unsigned int nr_writes;
+	size_t write_bytes;
+	u64 mirrored;
+	struct bio_list queue;
 	unsigned long careful[2];
 	unsigned long cursor;
 };
@@ -169,6 +201,19 @@ struct bk_mcopy *bk_mcopy_create(struct bk_origin *origin, struct bk_dest *dest,
 				 const struct bk_mcopy_ops *ops, void *owner,
 				 int *error);
 void bk_mcopy_put(struct bk_mcopy *mc);
+
+static inline void bk_mcopy_get(struct bk_mcopy *mc)
+{
+	kref_get(&mc->ref);
+}
+
+/* The first sector of all that a copy has taken. */
+static inline sector_t bk_mop_start(const struct bk_mop *op)
+{
+	return (sector_t)op->first << op->mc->bits->shift;
+}
+
+void bk_mop_begin(struct bk_mop *op);
 int bk_mcopy_next(struct bk_mcopy *mc);
 void bk_mcopy_hold(struct bk_mcopy *mc, bool hold);
 void bk_mcopy_stop(struct bk_mcopy *mc);

@@ -5,6 +5,7 @@
  *   mirror.c      the driver: options, preparing, following, letting go
  *   mirror-end.c  from ready to a destination that is the origin for good
  *   mirror-bitmap.c  what it begins with, and what becomes of that
+ *   mirror-switch.c  whether writes wait for its destination
  *
  * Who may use what: see struct bk_mirror.
  */
@@ -44,6 +45,7 @@ enum bk_mirror_bitmap_mode {
 
 enum bk_mirror_copy_mode {
 	BK_MIRROR_BACKGROUND,	/* after the write has ended */
+	BK_MIRROR_WRITE_BLOCKING, /* before it ends */
 };
 
 /* What the destination has been asked for last. */
@@ -73,6 +75,8 @@ enum bk_mirror_end {
  * @buf_size:	sectors in flight
  * @max_chunk:	sectors of one copy
  * @copy_mode:	enum bk_mirror_copy_mode
+ * @auto_switch: change that if copying does not gain on the writers
+ * @cbw_timeout: how long a write waits for the destination, ms
  * @unmap:	what is zero may be unmapped
  * @target_is_zero: the destination reads as zeroes
  * @allow_larger: the destination may be longer than the origin
@@ -87,6 +91,8 @@ struct bk_mirror_params {
 	u64 buf_size;
 	u64 max_chunk;
 	u64 copy_mode;
+	u64 auto_switch;
+	u64 cbw_timeout;
 	u64 unmap;
 	u64 target_is_zero;
 	u64 allow_larger;
@@ -100,7 +106,12 @@ struct bk_mirror_params {
  * @dest:	where it goes; a user until @released
  * @notify:	kicks the job for the destination, and for the origin's resume
  * @deferred:	waits for the origin's resume
- * @mc:		what copies, until @released
+ * @mc:		what copies, until @released; cleared under the filter's lock
+ * @blocking:	writes wait for its destination; the filter's lock
+ * @switch_work: looks whether they are to, while auto_switch is set
+ * @least:	the least that was left to copy; switch_work, as...
+ * @slices:	...how many slices ago
+ * @late:	how often the destination was waited for too long
  * @bitmap:	its bitmap, claimed, until that has been let go of
  * @only:	what that had at the cut, until it is marked; a reference
  * @commit:	what the metadata device is to do about @bitmap, or NULL
@@ -125,6 +136,11 @@ struct bk_mirror {
 	struct work_struct notify;
 	struct bk_deferred deferred;
 	struct bk_mcopy *mc;
+	bool blocking;
+	struct delayed_work switch_work;
+	u64 least;
+	unsigned int slices;
+	atomic_t late;
 	struct bk_bitmap *bitmap;
 	struct bk_bits *only;
 	struct bk_store_req *commit;
@@ -146,6 +162,10 @@ static inline struct bk_mirror *bk_mirror_of(struct bk_job *job)
 	return container_of(job, struct bk_mirror, job);
 }
 
+extern const char *const bk_mirror_copy_mode_names[];
+
+size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size);
+
 int bk_mirror_ask(struct bk_mirror *m, enum bk_mirror_ask what);
 int bk_mirror_finish(struct bk_job *job, bool pivot);
 
@@ -155,5 +175,12 @@ int bk_mirror_find_bitmap(struct bk_txn_part *part,
 void bk_mirror_take_bitmap(struct bk_mirror *m, struct bk_stage *stage);
 void bk_mirror_begin_bitmap(struct bk_mirror *m);
 int bk_mirror_end_bitmap(struct bk_mirror *m, bool hurry);
+
+int bk_mirror_may_block(struct bk_origin *origin, struct bk_mirror *m,
+			char *error, size_t size);
+void bk_mirror_switch_work(struct work_struct *work);
+void bk_mirror_watch(struct bk_mirror *m);
+int bk_mirror_change(struct bk_job *job, unsigned int argc, char **argv,
+		     char *error, size_t size);
 
 #endif

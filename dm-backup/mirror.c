@@ -7,6 +7,7 @@
 #include "bitmap.h"
 #include "cfg.h"
 #include "job-dest.h"
+#include "mirror-write.h"
 #include "options.h"
 #include "pivot.h"
 #include "trust.h"
@@ -37,8 +38,9 @@ static const char *const bk_mirror_bitmap_mode_names[] = {
 	[BK_MIRROR_MODE_ABSENT]	= NULL
 };
 
-static const char *const bk_mirror_copy_mode_names[] = {
+const char *const bk_mirror_copy_mode_names[] = {
 	[BK_MIRROR_BACKGROUND]	= "background",
+	[BK_MIRROR_WRITE_BLOCKING] = "write_blocking",
 	NULL
 };
 
@@ -59,6 +61,9 @@ static const struct bk_option bk_mirror_options[] = {
 	  .min = BK_MIRROR_PIECE_MIN, .max = BK_MIRROR_GRANULARITY_MAX },
 	{ "copy_mode", BK_OPT_WORD, BK_FIELD(copy_mode),
 	  .words = bk_mirror_copy_mode_names },
+	{ "auto_switch", BK_OPT_BOOL, BK_FIELD(auto_switch) },
+	{ "cbw_timeout", BK_OPT_NUMBER, BK_FIELD(cbw_timeout),
+	  .max = 1ULL << 31 },
 	{ "unmap", BK_OPT_BOOL, BK_FIELD(unmap) },
 	{ "target_is_zero", BK_OPT_BOOL, BK_FIELD(target_is_zero) },
 	{ "allow_larger", BK_OPT_BOOL, BK_FIELD(allow_larger) },
@@ -82,6 +87,31 @@ static void bk_mirror_error(struct bk_mcopy *mc, bool write, sector_t sector,
 	bk_job_error(&m->job, write, sector, status, false);
 }
 
+/* Writes that had to wait for the destination were told without it. */
+static void bk_mirror_late(struct bk_mcopy *mc)
+{
+	struct bk_mirror *m = mc->owner;
+
+	atomic_inc(&m->late);
+	bk_job_unsync(&m->job);
+}
+
+/* Also for a pause that is asked for: then nothing is written to it any more. */
+static bool bk_mirror_is_paused(struct bk_mcopy *mc)
+{
+	struct bk_mirror *m = mc->owner;
+
+	return READ_ONCE(m->job.user_paused);
+}
+
+static bool bk_mirror_is_idle(struct bk_job *job)
+{
+	struct bk_mcopy *mc = bk_mirror_of(job)->mc;
+
+	return bk_mcopy_is_idle(mc) &&
+	       (!READ_ONCE(job->user_paused) || !READ_ONCE(mc->nr_writes));
+}
+
 /* What is left is told anew each time: writers add to it. */
 static void bk_mirror_ended(struct bk_mcopy *mc)
 {
@@ -94,7 +124,7 @@ static void bk_mirror_ended(struct bk_mcopy *mc)
 	bk_job_kick_copy(job);
 	if (READ_ONCE(job->user_paused) || !READ_ONCE(job->synced) ||
 	    READ_ONCE(job->complete) || READ_ONCE(job->soft))
-		if (bk_mcopy_is_idle(mc))
+		if (bk_mirror_is_idle(job))
 			bk_job_kick(job);
 }
 
@@ -108,6 +138,8 @@ static void bk_mirror_mc_release(struct bk_mcopy *mc)
 static const struct bk_mcopy_ops bk_mirror_mc_ops = {
 	.error		= bk_mirror_error,
 	.ended		= bk_mirror_ended,
+	.late		= bk_mirror_late,
+	.paused		= bk_mirror_is_paused,
 	.release	= bk_mirror_mc_release,
 };
 
@@ -169,6 +201,8 @@ static int bk_mirror_make_mc(struct bk_mirror *m)
 				&bk_mirror_mc_ops, m, &err);
 	if (m->mc) {
 		bk_job_get(&m->job);	/* dropped by bk_mirror_mc_release() */
+		m->mc->timeout = m->params.cbw_timeout;
+		m->mc->blocking = m->blocking;
 		return 0;
 	}
 	if (err == -EFBIG)
@@ -208,12 +242,19 @@ static int bk_mirror_prepare(struct bk_job *job)
 
 static void bk_mirror_install(struct bk_job *job, struct bk_cfg *cfg)
 {
-	bk_cfg_add_end(cfg, bk_mirror_of(job)->mc->bits);
+	struct bk_mirror *m = bk_mirror_of(job);
+
+	bk_cfg_add_end(cfg, m->mc->bits);
+	if (m->blocking)
+		bk_cfg_add_both(cfg, m->mc);
 }
 
 static void bk_mirror_started(struct bk_job *job)
 {
-	bk_job_set_total(job, bk_mcopy_left(bk_mirror_of(job)->mc));
+	struct bk_mirror *m = bk_mirror_of(job);
+
+	bk_job_set_total(job, bk_mcopy_left(m->mc));
+	bk_mirror_watch(m);
 }
 
 /*----------------------------------------------------------------*/
@@ -235,11 +276,6 @@ static int bk_mirror_copy(struct bk_job *job)
 	if (!READ_ONCE(job->synced) && bk_mcopy_is_idle(m->mc))
 		bk_job_kick(job);
 	return 0;
-}
-
-static bool bk_mirror_is_idle(struct bk_job *job)
-{
-	return bk_mcopy_is_idle(bk_mirror_of(job)->mc);
 }
 
 static bool bk_mirror_never(struct bk_job *job)
@@ -299,14 +335,20 @@ static void bk_mirror_let_go(struct bk_mirror *m)
 {
 	struct bk_origin *origin = m->job.origin;
 
+	struct bk_mcopy *mc;
+
 	m->released = true;
 	m->release_by = jiffies + msecs_to_jiffies(BK_RELEASE_MS);
 	bk_origin_io_cancel(origin, &m->deferred);
 	if (m->mc) {
 		bk_mcopy_stop(m->mc);
+		bk_mwrite_exit(m->mc);
 		bk_cfg_remove_end(origin, m->mc->bits);
-		bk_mcopy_put(m->mc);
+		mutex_lock(&origin->lock);	/* bk_mirror_change() */
+		mc = m->mc;
 		m->mc = NULL;
+		mutex_unlock(&origin->lock);
+		bk_mcopy_put(mc);
 	}
 	if (m->shared && m->end != BK_MEND_PIVOTED)
 		bk_pivot_unclaim(origin);
@@ -333,15 +375,31 @@ static int bk_mirror_release(struct bk_job *job, bool hurry)
 	}
 	/* Nobody queues it any more. */
 	cancel_work_sync(&m->notify);
+	cancel_delayed_work_sync(&m->switch_work);
 	return 0;
 }
 
-static size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size)
+/* Is the destination the same, and does it stay so whatever is written? */
+static bool bk_mirror_is_in_step(struct bk_mirror *m)
+{
+	return m->blocking && m->mc && READ_ONCE(m->job.synced) &&
+	       !READ_ONCE(m->job.user_paused) && bk_mcopy_is_converged(m->mc);
+}
+
+/**
+ * bk_mirror_show - the driver's show
+ * @job:	the job; the filter's lock is held
+ * @buf:	where to
+ * @size:	of @buf
+ *
+ * Return: length.
+ */
+size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size)
 {
 	struct bk_mirror *m = bk_mirror_of(job);
 
 	return scnprintf(buf, size,
-			 " target=%s sync=%s bitmap=%s bitmap_mode=%s granularity=%u buf_size=%llu max_chunk=%llu copy_mode=%s unmap=%llu target_is_zero=%llu synced=%d attempts=%u pivoted=%d",
+			 " target=%s sync=%s bitmap=%s bitmap_mode=%s granularity=%u buf_size=%llu max_chunk=%llu copy_mode=%s unmap=%llu target_is_zero=%llu synced=%d attempts=%u pivoted=%d actively_synced=%d mirrored=%llu late=%u auto_switch=%llu cbw_timeout=%llu",
 			 m->params.target, bk_mirror_sync_names[m->params.sync],
 			 m->params.bitmap ?: "-",
 			 bk_mirror_bitmap_mode_names[m->params.bitmap_mode] ?: "-",
@@ -350,30 +408,11 @@ static size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size)
 			 bk_mirror_copy_mode_names[m->params.copy_mode],
 			 m->params.unmap, m->params.target_is_zero,
 			 READ_ONCE(job->synced), READ_ONCE(m->attempts),
-			 READ_ONCE(m->end) == BK_MEND_PIVOTED);
-}
-
-static const struct bk_option bk_mirror_changes[] = {
-	{ "on_source_error", BK_OPT_WORD, 0, .words = bk_policy_names },
-	{ "on_target_error", BK_OPT_WORD, sizeof(u64),
-	  .words = bk_policy_names },
-};
-
-static int bk_mirror_change(struct bk_job *job, unsigned int argc, char **argv,
-			    char *error, size_t size)
-{
-	u64 on_error[2], given;
-	int r;
-
-	memcpy(on_error, job->params.on_error, sizeof(on_error));
-	r = bk_options_parse(bk_mirror_changes, ARRAY_SIZE(bk_mirror_changes),
-			     on_error, argc, argv, &given, error, size);
-	if (r)
-		return r;
-	spin_lock(&job->lock);
-	memcpy(job->params.on_error, on_error, sizeof(on_error));
-	spin_unlock(&job->lock);
-	return 0;
+			 READ_ONCE(m->end) == BK_MEND_PIVOTED,
+			 bk_mirror_is_in_step(m),
+			 m->mc ? READ_ONCE(m->mc->mirrored) : 0,
+			 atomic_read(&m->late), m->params.auto_switch,
+			 m->params.cbw_timeout);
 }
 
 static void bk_mirror_free(struct bk_job *job)
@@ -436,6 +475,7 @@ struct bk_job *bk_mirror_create(struct bk_txn_part *part, const char *id,
 		.buf_size	= BK_MIRROR_BUF,
 		.max_chunk	= BK_MIRROR_CHUNK,
 		.unmap		= 1,
+		.cbw_timeout	= READ_ONCE(part->origin->cbw_timeout),
 	};
 	struct bk_origin *origin = part->origin;
 	struct bk_stage *bitmap;
@@ -447,6 +487,8 @@ struct bk_job *bk_mirror_create(struct bk_txn_part *part, const char *id,
 			     &params, argc, argv, &given, error, size);
 	if (!r)
 		r = bk_mirror_find_bitmap(part, &params, &bitmap, error, size);
+	if (!r && params.copy_mode == BK_MIRROR_WRITE_BLOCKING)
+		r = bk_mirror_may_block(origin, NULL, error, size);
 	if (r)
 		return ERR_PTR(r);
 	m = kzalloc(sizeof(*m), GFP_NOIO);
@@ -463,6 +505,9 @@ struct bk_job *bk_mirror_create(struct bk_txn_part *part, const char *id,
 	m->params = params;
 	bk_mirror_take_bitmap(m, bitmap);
 	m->end_at = jiffies;
+	m->blocking = params.copy_mode == BK_MIRROR_WRITE_BLOCKING;
+	m->least = U64_MAX;
+	INIT_DELAYED_WORK(&m->switch_work, bk_mirror_switch_work);
 	INIT_WORK(&m->notify, bk_mirror_notify);
 	INIT_LIST_HEAD(&m->deferred.list);
 	m->deferred.work = &m->notify;

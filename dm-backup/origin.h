@@ -38,6 +38,7 @@
 #define BK_ORIGIN_H
 
 #include <linux/device-mapper.h>
+#include <linux/jiffies.h>
 #include <linux/kref.h>
 #include <linux/mutex.h>
 
@@ -322,6 +323,20 @@ void bk_origin_unuse(struct bk_origin *origin);
 static inline void bk_origin_get(struct bk_origin *origin)
 {
 	kref_get(&origin->ref);
+}
+
+/**
+ * bk_instance_is_overdue - has the time passed that a suspend gives?
+ * @in:		the instance; held.lock is held
+ * @since:	jiffies from which on something waits: each has that long, also if
+ *		syncing the file system took longer
+ */
+static inline bool bk_instance_is_overdue(struct bk_instance *in,
+					  unsigned long since)
+{
+	return READ_ONCE(in->suspending) &&
+	       time_after_eq(jiffies, in->suspend_by) &&
+	       time_after_eq(jiffies, since + msecs_to_jiffies(in->suspend_ms));
 }
 
 void bk_origin_adopt(struct bk_instance *in);
