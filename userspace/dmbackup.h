@@ -38,6 +38,7 @@ struct options {
 	bool detach;
 	bool no_freeze;
 	bool allow_larger;
+	bool auto_switch;
 	bool wait;
 	bool pivot;
 	bool disabled;
@@ -71,6 +72,7 @@ struct options {
 	const char *on_target_error;
 	const char *on_cbw_error;
 	const char *cbw_timeout;
+	const char *copy_mode;
 	const char *buffer;
 	const char *discard;
 	const char *size;

@@ -111,7 +111,8 @@ int cmd_job_change(int argc, char **argv, const struct options *o)
 	char *words = xstrdup("");
 	int r = EX_USAGE_;
 
-	if (add_errors(&words, o)) {
+	if (add_errors(&words, o) &&
+	    add_policy(&words, "--copy-mode", "copy_mode", o->copy_mode)) {
 		if (*words)
 			r = verb(argc, argv, "change", words);
 		else

@@ -24,7 +24,7 @@ enum {
 	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_AFTER_CRASH, O_FOR,
 	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
 	O_SCRATCH, O_SHARE, O_MOUNT, O_JOB, O_DISCARDS,
-	O_WAIT, O_PIVOT, O_FLEECE,
+	O_WAIT, O_PIVOT, O_FLEECE, O_COPY_MODE, O_AUTO_SWITCH,
 };
 
 static const struct verb verbs[] = {
@@ -53,7 +53,7 @@ static const struct verb verbs[] = {
 	  "to bitmap progress json bytes noheadings",
 	  "compare a backup with the device, which may be in use", cmd_verify },
 	{ NULL, "mirror", 1, 1, "DEVICE --to TARGET",
-	  "to sync bitmap bitmap-mode wait pivot id speed granularity max-chunk on-source-error on-target-error allow-larger force progress",
+	  "to sync bitmap bitmap-mode wait pivot id speed granularity max-chunk copy-mode auto-switch cbw-timeout on-source-error on-target-error allow-larger force progress",
 	  "keep a copy the same as a device, or move the device there",
 	  cmd_mirror },
 	{ NULL, "monitor", 0, 64, "[DEVICE...]", "json",
@@ -110,8 +110,8 @@ static const struct verb verbs[] = {
 	  "limit its speed, in bytes per second; 0: no limit",
 	  cmd_job_set_speed },
 	{ "job", "change", 1, 2, "DEVICE [ID]",
-	  "on-source-error on-target-error on-cbw-error cbw-timeout",
-	  "change what it does about errors", cmd_job_change },
+	  "on-source-error on-target-error on-cbw-error cbw-timeout copy-mode",
+	  "change what it does about errors, or how it copies", cmd_job_change },
 	{ "job", "wait", 1, 2, "DEVICE [ID]", "progress",
 	  "wait for its end, and dismiss it", cmd_job_wait },
 	{ "job", "checkpoint", 1, 2, "DEVICE [ID]", "no-freeze",
@@ -172,6 +172,8 @@ static const struct option options[] = {
 	{ "on-source-error", required_argument, NULL, O_ON_SOURCE_ERROR },
 	{ "on-target-error", required_argument, NULL, O_ON_TARGET_ERROR },
 	{ "on-cbw-error", required_argument, NULL, O_ON_CBW_ERROR },
+	{ "copy-mode", required_argument, NULL, O_COPY_MODE },
+	{ "auto-switch", no_argument, NULL, O_AUTO_SWITCH },
 	{ "cbw-timeout", required_argument, NULL, O_CBW_TIMEOUT },
 	{ "buffer", required_argument, NULL, O_BUFFER },
 	{ "discard", required_argument, NULL, O_DISCARD },
@@ -261,6 +263,7 @@ static const char **text_option(struct options *o, int c)
 	case O_ON_TARGET_ERROR: return &o->on_target_error;
 	case O_ON_CBW_ERROR: return &o->on_cbw_error;
 	case O_CBW_TIMEOUT: return &o->cbw_timeout;
+	case O_COPY_MODE: return &o->copy_mode;
 	case O_BUFFER: return &o->buffer;
 	case O_DISCARD: return &o->discard;
 	case O_SIZE: return &o->size;
@@ -286,6 +289,7 @@ static bool *flag_option(struct options *o, int c)
 	case O_PIVOT: return &o->pivot;
 	case O_NO_FREEZE: return &o->no_freeze;
 	case O_ALLOW_LARGER: return &o->allow_larger;
+	case O_AUTO_SWITCH: return &o->auto_switch;
 	case O_DISABLED: return &o->disabled;
 	case O_ALL_DIRTY: return &o->all_dirty;
 	case O_PERSISTENT: return &o->persistent;

@@ -41,6 +41,9 @@ static char *start_words(const struct options *o)
 	     add_sectors(&words, "--granularity", "granularity",
 			 o->granularity) &&
 	     add_sectors(&words, "--max-chunk", "max_chunk", o->max_chunk);
+	ok = ok && add_policy(&words, "--copy-mode", "copy_mode", o->copy_mode);
+	if (ok && o->auto_switch)
+		ok = add_number(&words, "auto_switch", 1);
 	if (ok && o->allow_larger)
 		ok = add_number(&words, "allow_larger", 1);
 	if (ok)

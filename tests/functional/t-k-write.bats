@@ -376,6 +376,25 @@ switched() { [[ $(job copy_mode "$1") == write_blocking ]]; }
 	same ref "$S"
 }
 
+@test "K the utility starts one, and switches one" {
+	dmbackup open "$S" f
+	id=$(dmbackup mirror f --to "$T" --copy-mode write-blocking --cbw-timeout 3 --wait)
+	[[ $(job copy_mode "$id") == write_blocking && $(job cbw_timeout "$id") == 3000 ]]
+	in_step "$id"
+	dmbackup job cancel f
+	dmbackup job wait f
+	id=$(dmbackup mirror f --to "$T" --auto-switch --wait)
+	[[ $(job copy_mode "$id") == background && $(job auto_switch "$id") == 1 ]]
+	dmbackup job change f --copy-mode write-blocking
+	wait_for 10 in_step "$id"
+	run dmbackup job change f --copy-mode background
+	[ "$status" = 5 ]
+	dmbackup job cancel f
+	dmbackup job wait f
+	same_as "$S" "$T"
+	dmbackup close f
+}
+
 # $CUT seconds, as a network may be away
 @test "K a destination that is cut off for a while, in each mode and policy: writers go on" {
 	local mode policy before
