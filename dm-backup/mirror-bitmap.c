@@ -8,6 +8,10 @@
  * successor from the cut on, as that of a backup has. If the job succeeds the
  * destination has all that the bitmap had, and the successor, what was written
  * since the start, is the bitmap: a little more than was written since the end.
+ *
+ * With bitmap_mode=always a job that fails leaves in it what was not copied, too, and
+ * nothing else: what was copied is made durable for that. What is not copied is known
+ * when nothing is in flight, and taken before the flushes.
  */
 
 #include "mirror-int.h"
@@ -113,6 +117,36 @@ static bool bk_mirror_is_committed(struct bk_mirror *m, bool hurry)
 	return true;
 }
 
+/*
+ * A job that failed, and whose bitmap is to keep only what was not copied.
+ * -EINPROGRESS: not yet; 0: it has that, and the rest is durable.
+ */
+static int bk_mirror_keep_uncopied(struct bk_mirror *m, bool hurry)
+{
+	int r;
+
+	if (hurry || !m->bitmap->started)
+		return -ECANCELED;
+	if (!m->uncopied && bk_mcopy_is_idle(m->mc)) {
+		bk_mirror_begin_bitmap(m);	/* if it never came to that */
+		bk_bits_or(m->bitmap->next, m->mc->bits);
+		m->uncopied = true;
+	}
+	r = -EINPROGRESS;
+	if (m->uncopied && m->end != BK_MEND_FLUSHED)
+		r = bk_mirror_flush_origin(m);
+	if (!r)
+		m->end = BK_MEND_FLUSHED;
+	if (m->end == BK_MEND_FLUSHED)
+		r = bk_mirror_ask(m, BK_MASK_KEEP);
+	if (r == -EINPROGRESS) {
+		if (time_after_eq(jiffies, m->bitmap_by))
+			return -ETIMEDOUT;
+		bk_job_wake_in(&m->job, BK_RELEASE_TICK_MS);
+	}
+	return r;
+}
+
 /**
  * bk_mirror_end_bitmap - what becomes of the bitmap
  * @m:		the mirror; if it has not failed, its destination is durable
@@ -124,9 +158,19 @@ int bk_mirror_end_bitmap(struct bk_mirror *m, bool hurry)
 {
 	bool drop = !m->job.err && m->params.bitmap_mode != BK_MIRROR_NEVER;
 	struct bk_origin *origin = m->job.origin;
+	int r;
 
 	if (!m->bitmap)
 		return 0;
+	if (m->job.err && m->params.bitmap_mode == BK_MIRROR_ALWAYS &&
+	    !m->bitmap_settled) {
+		if (!m->bitmap_by)
+			m->bitmap_by = jiffies + msecs_to_jiffies(BK_RELEASE_MS);
+		r = bk_mirror_keep_uncopied(m, hurry);
+		if (r == -EINPROGRESS)
+			return r;
+		drop = !r;
+	}
 	if (!m->bitmap_settled) {
 		m->bitmap_settled = true;
 		m->bitmap_by = jiffies + msecs_to_jiffies(BK_RELEASE_MS);

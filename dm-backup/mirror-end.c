@@ -261,7 +261,14 @@ static int bk_mirror_reach(struct bk_mirror *m, bool pivot)
 	}
 }
 
-static int bk_mirror_flush_origin(struct bk_mirror *m)
+/**
+ * bk_mirror_flush_origin - what was copied may be in its volatile cache only
+ * @m:		the mirror
+ *
+ * Context: the job's step, waits for the origin. Return: 0; a negative errno;
+ * -EINPROGRESS: the job is kicked, and is to call again.
+ */
+int bk_mirror_flush_origin(struct bk_mirror *m)
 {
 	struct bk_origin *origin = m->job.origin;
 	struct block_device *bdev;

@@ -40,6 +40,7 @@ enum bk_mirror_sync {
 enum bk_mirror_bitmap_mode {
 	BK_MIRROR_NEVER,	/* it keeps everything */
 	BK_MIRROR_ON_SUCCESS,	/* success: it has what was written since the start */
+	BK_MIRROR_ALWAYS,	/* else: that, and what was not copied */
 	BK_MIRROR_MODE_ABSENT,	/* not given */
 };
 
@@ -53,6 +54,7 @@ enum bk_mirror_ask {
 	BK_MASK_NONE,		/* nothing that has not been answered */
 	BK_MASK_READY,		/* a flush, to be ready */
 	BK_MASK_END,		/* a flush, to end */
+	BK_MASK_KEEP,		/* a flush, for what its bitmap is to lose */
 	BK_MASK_SHARE,		/* to let go of the claim on it */
 };
 
@@ -115,6 +117,7 @@ struct bk_mirror_params {
  * @bitmap:	its bitmap, claimed, until that has been let go of
  * @only:	what that had at the cut, until it is marked; a reference
  * @commit:	what the metadata device is to do about @bitmap, or NULL
+ * @uncopied:	what was not copied is in the bitmap's successor
  * @bitmap_settled: it has abdicated, or reclaimed
  * @bitmap_by:	jiffies until which @commit is waited for
  * @asked:	enum bk_mirror_ask; step_work only, as all that follows
@@ -144,6 +147,7 @@ struct bk_mirror {
 	struct bk_bitmap *bitmap;
 	struct bk_bits *only;
 	struct bk_store_req *commit;
+	bool uncopied;
 	bool bitmap_settled;
 	unsigned long bitmap_by;
 	enum bk_mirror_ask asked;
@@ -166,6 +170,7 @@ extern const char *const bk_mirror_copy_mode_names[];
 
 size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size);
 
+int bk_mirror_flush_origin(struct bk_mirror *m);
 int bk_mirror_ask(struct bk_mirror *m, enum bk_mirror_ask what);
 int bk_mirror_finish(struct bk_job *job, bool pivot);
 

@@ -35,6 +35,7 @@ static const char *const bk_mirror_sync_names[] = {
 static const char *const bk_mirror_bitmap_mode_names[] = {
 	[BK_MIRROR_NEVER]	= "never",
 	[BK_MIRROR_ON_SUCCESS]	= "on_success",
+	[BK_MIRROR_ALWAYS]	= "always",
 	[BK_MIRROR_MODE_ABSENT]	= NULL
 };
 

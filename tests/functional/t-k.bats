@@ -465,14 +465,15 @@ in_vain() { (($(job attempts "$1") >= $2)); }
 }
 # by_bitmap ID MODE: of what is dirty in b, to $TARGET
 by_bitmap() {
-	msg mirror start "$1" target="${TARGET:-$T}" sync=bitmap bitmap=b bitmap_mode="$2" auto_dismiss=0
+	msg mirror start "$1" target="${TARGET:-$T}" sync=bitmap bitmap=b bitmap_mode="$2" auto_dismiss=0 "${@:3}"
 }
+has_done() { [[ $(job done "$1") == "$2" ]]; }
 
 @test "K17 a mirror by a bitmap, and what becomes of that, for each mode and end" {
 	local mode how left
 	filter
 	for how in soft force error; do
-		for mode in never on_success; do
+		for mode in never on_success always; do
 			dd if="$S" of="$T" bs=1M iflag=direct oflag=direct status=none
 			msg bitmap add b
 			w 0x1 1M 64K
@@ -500,7 +501,7 @@ by_bitmap() {
 				;;
 			esac
 			left=$'2048 128\n4096 128'
-			[[ $how$mode != softon_success ]] || left="4096 128"
+			[[ $how != soft || $mode == never ]] || left="4096 128"
 			[ "$(ranges b)" = "$left" ]
 			[[ $(bitmap busy b) == - ]]
 			# it says what the destination lacks, in any case
@@ -519,6 +520,25 @@ by_bitmap() {
 			dmsetup remove t
 		done
 	done
+	# what was not copied stays dirty, and nothing else
+	msg bitmap add b
+	w 0x5 1M 64K
+	w 0x6 5M 64K
+	by_bitmap m always buf_size=128 max_chunk=128 speed=1
+	wait_for 60 has_done m 128
+	msg job cancel m
+	finished m 30 cancelled
+	[ "$(ranges b)" = "10240 128" ]
+	dismiss m
+	by_bitmap m always
+	wait_state m ready
+	msg job cancel m
+	finished m
+	same_as "$S" "$T"
+	[ "$(count b)" = 0 ]
+	dismiss m
+	msg bitmap remove b
+
 	msg bitmap add b
 	refused "needs a bitmap" msg mirror start m target="$T" sync=bitmap
 	refused "bitmap_mode must be given" msg mirror start m target="$T" sync=bitmap bitmap=b
