@@ -499,6 +499,20 @@ u64 bk_mcopy_left(struct bk_mcopy *mc)
 }
 
 /**
+ * bk_mcopy_doubt - what has been copied may be lost
+ * @mc:		what copies
+ *
+ * A device that fails a flush may do so once, and have dropped any of what was
+ * written to it: all is to be copied again.
+ */
+void bk_mcopy_doubt(struct bk_mcopy *mc)
+{
+	if (mc->zero)
+		bk_bits_clear(mc->zero, 0, mc->zero->nr);
+	bk_bits_set(mc->bits, 0, mc->bits->nr);
+}
+
+/**
  * bk_mcopy_is_idle - is no copy in flight?
  * @mc:		what copies
  */

@@ -220,6 +220,7 @@ void bk_mcopy_stop(struct bk_mcopy *mc);
 bool bk_mcopy_is_idle(struct bk_mcopy *mc);
 bool bk_mcopy_is_converged(struct bk_mcopy *mc);
 u64 bk_mcopy_dirty(struct bk_mcopy *mc);
+void bk_mcopy_doubt(struct bk_mcopy *mc);
 u64 bk_mcopy_left(struct bk_mcopy *mc);
 int bk_mcopy_finish(struct bk_mcopy *mc, unsigned long end,
 		    bool (*go_on)(struct bk_mcopy *mc));

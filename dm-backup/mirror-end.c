@@ -30,7 +30,10 @@ int bk_mirror_ask(struct bk_mirror *m, enum bk_mirror_ask what)
 		m->asked = BK_MASK_NONE;
 		if (was == BK_MASK_SHARE && !m->dest->error)
 			m->shared = true;
-		if (was == what)
+		if (was != BK_MASK_SHARE && m->dest->error)
+			bk_mcopy_doubt(m->mc);
+		/* The other's error is as good: nothing may be told of it again. */
+		if (was == what || m->dest->error)
 			return m->dest->error;
 	}
 	m->asked = what;
@@ -106,7 +109,9 @@ static int bk_mirror_pivot_closed(struct bk_mirror *m, struct bk_pivot *p,
 		return -ETIMEDOUT;
 	m->asked = BK_MASK_NONE;
 	r = m->dest->error;
-	if (!r)
+	if (r)
+		bk_mcopy_doubt(m->mc);
+	else
 		r = bk_pivot_record(p, end);
 	if (r)
 		return r;
@@ -201,6 +206,9 @@ static int bk_mirror_hand_over(struct bk_mirror *m)
 {
 	int r;
 
+	/* Nobody is to find it unclaimed for long. */
+	if (!READ_ONCE(m->job.origin->live))
+		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
 	if (!m->shared) {
 		r = bk_mirror_ask(m, BK_MASK_SHARE);
 		if (r == -EINPROGRESS)
