@@ -147,6 +147,41 @@ origin_is_found() {
 	nothing_left
 }
 
+# What README.md says, program by program, as far as they are installed.
+@test "tar, borg, restic and qemu-img read a view while its device is written" {
+	volumes thin
+	mkdir -p /tmp/out
+	head -c 2M /dev/urandom > /mnt/data/old
+	dmbackup view create v/data now --mount /mnt/view
+	sum=$(sha256sum < /mnt/view/old)
+	dd if=/dev/urandom of=/mnt/data/old bs=64K count=32 conv=notrunc,fsync status=none
+	echo after > /mnt/data/marker
+	tar -C /mnt/view -cf /tmp/out/tar .
+	[ "$(tar -xOf /tmp/out/tar ./old | sha256sum)" = "$sum" ]
+	[ "$(tar -xOf /tmp/out/tar ./marker)" = before ]
+	if type -P borg; then
+		export BORG_BASE_DIR=/tmp/out BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK=yes
+		borg init -e none /tmp/out/borg
+		borg create "/tmp/out/borg::lv-{now}" /mnt/view
+		[ "$(borg extract --stdout "/tmp/out/borg::$(borg list --last 1 --short /tmp/out/borg)" mnt/view/old | sha256sum)" = "$sum" ]
+	fi
+	if type -P restic; then
+		export RESTIC_PASSWORD=x XDG_CACHE_HOME=/tmp/out
+		restic -q -r /tmp/out/restic init
+		restic -q -r /tmp/out/restic backup /mnt/view
+		[ "$(restic -q -r /tmp/out/restic dump latest /mnt/view/old | sha256sum)" = "$sum" ]
+	fi
+	if type -P qemu-img; then
+		qemu-img convert -f raw -O qcow2 /dev/mapper/now /tmp/out/lv.qcow2
+		qemu-img convert -f qcow2 -O raw /tmp/out/lv.qcow2 /tmp/out/raw
+		cmp /tmp/out/raw /dev/mapper/now
+		debugfs -R 'cat /marker' /tmp/out/raw | grep before
+	fi
+	dmbackup view remove now
+	rm -r /tmp/out
+	nothing_left
+}
+
 @test "of a backup that runs" {
 	volumes
 	[ "$(dmbackup backup v/data --to v/copy --detach --id b --speed 64K)" = b ]
