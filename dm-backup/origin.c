@@ -419,6 +419,14 @@ static void bk_origin_discard(struct bk_origin *origin)
 	bk_origin_put(origin);
 }
 
+/* Does @in stand on @bdev, or will it once a mirror has ended? Under bk_cut_mutex. */
+static bool bk_instance_has(struct bk_instance *in, struct block_device *bdev)
+{
+	struct dm_dev *next = READ_ONCE(in->next);	/* only set meanwhile */
+
+	return in->dev->bdev == bdev || (next && next->bdev == bdev);
+}
+
 /* Is @in's device under another filter, or is it that filter itself? */
 static bool bk_origin_is_taken(struct bk_instance *in, const char **error)
 {
@@ -434,7 +442,7 @@ static bool bk_origin_is_taken(struct bk_instance *in, const char **error)
 		if (origin->md == md)
 			continue;
 		list_for_each_entry(other, &origin->instances, list)
-			if (other->dev->bdev == in->dev->bdev) {
+			if (bk_instance_has(other, in->dev->bdev)) {
 				*error = "Origin is under another backup filter";
 				return true;
 			}

@@ -210,6 +210,8 @@ burst() {
 	ill t "$nullb"
 	msg job complete m
 	wait_state m standby
+	# the filter's table has claimed it by now
+	refused_table 'under another backup filter' "0 $SECTORS backup /dev/mapper/t"
 	refused "is being completed" msg job complete m
 	msg job cancel m force
 	finished m 30 cancelled
