@@ -94,12 +94,13 @@ static void bk_job_try_pause(struct bk_job *job)
 static void bk_job_try_ready(struct bk_job *job)
 {
 	unsigned int errors = READ_ONCE(job->errors);
+	unsigned int unsyncs = READ_ONCE(job->unsyncs);
 	bool synced;
 
 	if (READ_ONCE(job->synced) || !job->type->is_ready(job))
 		return;
 	spin_lock(&job->lock);
-	synced = job->errors == errors;
+	synced = job->errors == errors && job->unsyncs == unsyncs;
 	WRITE_ONCE(job->synced, synced);
 	spin_unlock(&job->lock);
 	if (!synced)

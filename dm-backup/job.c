@@ -265,6 +265,8 @@ void bk_job_unsync(struct bk_job *job)
 {
 	spin_lock(&job->lock);
 	WRITE_ONCE(job->synced, false);
+	/* for who is about to say that it has caught up */
+	WRITE_ONCE(job->unsyncs, job->unsyncs + 1);
 	spin_unlock(&job->lock);
 	bk_job_kick(job);
 }

@@ -180,6 +180,7 @@ struct bk_job_params {
  * @broken:	its point in time was given up
  * @err:	0, or why it fails: negative errno
  * @cause:	the same in words
+ * @unsyncs:	how often it was said that it has not caught up any more
  * @errors:	number of I/O errors
  * @first_write: the first one was a write
  * @first_sector: where the first one was
@@ -229,6 +230,7 @@ struct bk_job {
 	bool broken;
 	int err;
 	char cause[BK_ERROR_LEN];
+	unsigned int unsyncs;
 	unsigned int errors;
 	bool first_write;
 	sector_t first_sector;

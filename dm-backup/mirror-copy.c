@@ -232,7 +232,9 @@ static void bk_mop_write_done(struct bk_write *write)
 		return;
 	}
 	spin_lock(&mc->lock);
-	mc->late = false;
+	/* Not if all of it was skipped: then the destination has not been asked. */
+	if (write->io.bio.bi_bdev)
+		mc->late = false;
 	WRITE_ONCE(mc->done, mc->done + write->sectors);
 	spin_unlock(&mc->lock);
 	op->sector += write->sectors;
@@ -553,7 +555,11 @@ int bk_mcopy_finish(struct bk_mcopy *mc, unsigned long end,
 {
 	int r;
 
-	while (!bk_mcopy_is_converged(mc) || READ_ONCE(mc->nr_writes)) {
+	/*
+	 * Writes first: they only get fewer, and one whose leg fails marks before it
+	 * is counted no more. In the other order that mark would be missed.
+	 */
+	while (READ_ONCE(mc->nr_writes) || !bk_mcopy_is_converged(mc)) {
 		if (!go_on(mc))
 			return -ECANCELED;
 		if (time_after_eq(jiffies, end))

@@ -122,6 +122,7 @@ struct bk_mirror_params {
  * @bitmap_by:	jiffies until which @commit is waited for
  * @asked:	enum bk_mirror_ask; step_work only, as all that follows
  * @errors:	of the job, when it was asked for BK_MASK_READY
+ * @unsyncs:	the same
  * @end:	enum bk_mirror_end
  * @nameless:	nothing that lasts tells the destination from other devices
  * @shared:	the claim on the destination is not ours any more, but nobody's, or
@@ -152,6 +153,7 @@ struct bk_mirror {
 	unsigned long bitmap_by;
 	enum bk_mirror_ask asked;
 	unsigned int errors;
+	unsigned int unsyncs;
 	enum bk_mirror_end end;
 	bool nameless;
 	bool shared;

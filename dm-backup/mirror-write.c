@@ -128,6 +128,12 @@ static size_t bk_mwrite_bytes(struct bio *bio)
 	       round_up((size_t)bio->bi_iter.bi_size, PAGE_SIZE) : 0;
 }
 
+/* What the buffers of all writes may take: a quarter of the budget. */
+static size_t bk_mwrite_limit(struct bk_mcopy *mc)
+{
+	return READ_ONCE(mc->origin->pool.limit) / 4;
+}
+
 /**
  * bk_mwrite_overlaps - is any write in flight in a range?
  * @mc:		the mirror; lock is held
@@ -140,6 +146,18 @@ bool bk_mwrite_overlaps(struct bk_mcopy *mc, sector_t start, sector_t end)
 
 	list_for_each_entry(op, &mc->writes, list)
 		if (op->start < end && start < op->end)
+			return true;
+	return false;
+}
+
+/* Is any of the writes in a range one whose writer does not wait for it? Lock is held. */
+static bool bk_mwrite_let_go_in(struct bk_mcopy *mc, sector_t start,
+				sector_t end)
+{
+	struct bk_mwrite *op;
+
+	list_for_each_entry(op, &mc->writes, list)
+		if (!op->bio && op->start < end && start < op->end)
 			return true;
 	return false;
 }
@@ -161,8 +179,12 @@ static bool bk_mwrite_must_wait(struct bk_mcopy *mc, struct bio *bio,
 		return false;
 	list_for_each_entry(copy, &mc->busy, list) {
 		*list = &copy->holders;
-		if (bk_mop_start(copy) < end && start < copy->end)
-			return true;
+		if (bk_mop_start(copy) >= end || start >= copy->end)
+			continue;
+		/* It begins after what it awaits, which may take any time. */
+		*plain = copy->awaits &&
+			 bk_mwrite_let_go_in(mc, bk_mop_start(copy), copy->end);
+		return !*plain;
 	}
 	list_for_each_entry(op, &mc->writes, list) {
 		if (op->start >= end || start >= op->end)
@@ -173,9 +195,10 @@ static bool bk_mwrite_must_wait(struct bk_mcopy *mc, struct bio *bio,
 		return !*plain;
 	}
 	*list = &mc->queue;
+	/* One that is too large for a buffer needs none: bk_mwrite_leg(). */
 	return list_empty(&mc->spare) ||
-	       (mc->write_bytes && mc->write_bytes + bytes >
-		READ_ONCE(mc->origin->pool.limit) / 4);
+	       (bytes <= bk_mwrite_limit(mc) &&
+		mc->write_bytes + bytes > bk_mwrite_limit(mc));
 }
 
 /* What is to go to the destination? Lock is held. */
@@ -190,7 +213,8 @@ static enum bk_mleg bk_mwrite_leg(struct bk_mcopy *mc, struct bio *bio)
 		return READ_ONCE(mc->params.zeroes) == BK_ZEROES_OFF ?
 		       BK_MLEG_NONE : BK_MLEG_ZEROES;
 	if (bio_op(bio) != REQ_OP_WRITE || bio_has_crypt_ctx(bio) ||
-	    bio->bi_opf & (REQ_INTEGRITY | BK_REQ_ATOMIC))
+	    bio->bi_opf & (REQ_INTEGRITY | BK_REQ_ATOMIC) ||
+	    bk_mwrite_bytes(bio) > bk_mwrite_limit(mc))
 		return BK_MLEG_NONE;
 	return BK_MLEG_DATA;
 }

@@ -105,12 +105,15 @@ static bool bk_mirror_is_paused(struct bk_mcopy *mc)
 	return READ_ONCE(m->job.user_paused);
 }
 
-static bool bk_mirror_is_idle(struct bk_job *job)
+static bool bk_mirror_mc_is_idle(struct bk_job *job, struct bk_mcopy *mc)
 {
-	struct bk_mcopy *mc = bk_mirror_of(job)->mc;
-
 	return bk_mcopy_is_idle(mc) &&
 	       (!READ_ONCE(job->user_paused) || !READ_ONCE(mc->nr_writes));
+}
+
+static bool bk_mirror_is_idle(struct bk_job *job)
+{
+	return bk_mirror_mc_is_idle(job, bk_mirror_of(job)->mc);
 }
 
 /* What is left is told anew each time: writers add to it. */
@@ -125,7 +128,8 @@ static void bk_mirror_ended(struct bk_mcopy *mc)
 	bk_job_kick_copy(job);
 	if (READ_ONCE(job->user_paused) || !READ_ONCE(job->synced) ||
 	    READ_ONCE(job->complete) || READ_ONCE(job->soft))
-		if (bk_mirror_is_idle(job))
+		/* What the job has it may have let go of by now. */
+		if (bk_mirror_mc_is_idle(job, mc))
 			bk_job_kick(job);
 }
 
@@ -298,6 +302,7 @@ static bool bk_mirror_is_ready(struct bk_job *job)
 	if (m->asked != BK_MASK_READY) {
 		/* Counted first: an error after that means that something is dirty. */
 		m->errors = READ_ONCE(job->errors);
+		m->unsyncs = READ_ONCE(job->unsyncs);
 		if (!bk_mcopy_is_converged(m->mc))
 			return false;
 	}
@@ -306,7 +311,8 @@ static bool bk_mirror_is_ready(struct bk_job *job)
 	    bk_job_error(job, true, 0, errno_to_blk_status(r), false) ==
 	    BK_ACTION_IGNORE)
 		bk_job_wake_in(job, BK_MIRROR_AGAIN_MS);
-	return !r && m->errors == READ_ONCE(job->errors);
+	return !r && m->errors == READ_ONCE(job->errors) &&
+	       m->unsyncs == READ_ONCE(job->unsyncs);
 }
 
 /*----------------------------------------------------------------*/
