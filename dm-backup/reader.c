@@ -380,15 +380,10 @@ static int bk_pit_free_space(struct bk_pit *pit, struct bk_dest *dest,
 static int bk_pit_give_back(struct bk_pit *pit, unsigned long first,
 			    unsigned long last)
 {
-	struct bk_dest *fleece = bk_fleece_get(pit);
 	sector_t start, end, at, limit;
 	unsigned long from;
 	int r = 0;
 
-	if (fleece) {
-		bk_pit_free_space(pit, fleece, first, last);
-		bk_dest_put(fleece);
-	}
 	/* What others have borrowed stays, and what may not be ours. */
 	if (atomic_read(&pit->borrowers) || pit->params.only_grows)
 		return 0;
@@ -406,6 +401,26 @@ static int bk_pit_give_back(struct bk_pit *pit, unsigned long first,
 		cond_resched();
 	}
 	return r;
+}
+
+/* Clusters leave the job, and what is under way there ends. As bk_pit_discard(). */
+static int bk_pit_leave(struct bk_pit *pit, unsigned long first,
+			unsigned long last, unsigned long patience)
+{
+	unsigned long by = jiffies + patience;
+
+	for (;;) {
+		first = bk_clusters_discard(pit, first, last);
+		if (!bk_pit_is_readable(pit))
+			return -EIO;
+		if (first >= last)
+			return 0;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (patience && time_after_eq(jiffies, by))
+			return -ETIME;
+		msleep(BK_DISCARD_TICK_MS);
+	}
 }
 
 /**
@@ -428,7 +443,7 @@ int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end,
 {
 	unsigned long last = end == pit->len ? pit->clusters : end >> pit->shift;
 	unsigned long first = bk_pit_cluster(pit, start + (1 << pit->shift) - 1);
-	unsigned long busy = first, by = jiffies + patience;
+	struct bk_dest *fleece;
 	int r;
 
 	if (first >= last)
@@ -436,17 +451,12 @@ int bk_pit_discard(struct bk_pit *pit, sector_t start, sector_t end,
 	r = bk_pit_make_covered(pit);
 	if (r)
 		return r;
-	for (;;) {
-		busy = bk_clusters_discard(pit, busy, last);
-		if (!bk_pit_is_readable(pit))
-			return -EIO;
-		if (busy >= last)
-			break;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		if (patience && time_after_eq(jiffies, by))
-			return -ETIME;
-		msleep(BK_DISCARD_TICK_MS);
-	}
-	return bk_pit_give_back(pit, first, last);
+	/* Now: when nothing is left to move the job lets go of it. */
+	fleece = bk_fleece_get(pit);
+	r = bk_pit_leave(pit, first, last, patience);
+	if (!r && fleece)
+		bk_pit_free_space(pit, fleece, first, last);
+	if (fleece)
+		bk_dest_put(fleece);
+	return r ?: bk_pit_give_back(pit, first, last);
 }
