@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -26,6 +28,7 @@ static struct {
 	uint8_t *kept;
 	atomic_bool *seen;		/* of each sector */
 	uint64_t sectors;
+	unsigned int block;		/* sectors per logical block of the view */
 	atomic_ullong nr_seen;
 	atomic_ullong errors;
 	atomic_bool quit;
@@ -115,6 +118,8 @@ static void *reader_main(void *arg)
 		if (nr % 2) {
 			n = 1 + rnd(state, rnd(state, 4) ? 32 : MOST / SECTOR);
 			at = rnd(state, all.sectors);
+			at -= at % all.block;
+			n += (all.block - n % all.block) % all.block;
 		}
 		if (at + n > all.sectors)
 			n = all.sectors - at;
@@ -129,6 +134,7 @@ int readers_start(const char *dev, uint64_t sectors, unsigned int threads,
 		  uint64_t seed)
 {
 	unsigned int i;
+	int block;
 
 	memset(&all, 0, sizeof(all));
 	all.sectors = sectors;
@@ -136,8 +142,10 @@ int readers_start(const char *dev, uint64_t sectors, unsigned int threads,
 	all.fd = open(dev, O_RDONLY | O_DIRECT);
 	all.kept_fd = memfd_create("kept", 0);
 	if (all.fd < 0 || all.kept_fd < 0 ||
+	    ioctl(all.fd, BLKSSZGET, &block) ||
 	    ftruncate(all.kept_fd, sectors * SECTOR))
 		return -1;
+	all.block = block / SECTOR;
 	all.kept = mmap(NULL, sectors * SECTOR, PROT_READ | PROT_WRITE,
 			MAP_SHARED, all.kept_fd, 0);
 	all.seen = calloc(sectors, sizeof(*all.seen));
