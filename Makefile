@@ -192,7 +192,7 @@ programs: deps
 mutants: deps
 	@$(MAKE) --no-print-directory KVER=$$(tests/vm/kver $(firstword $(KERNELS))) module-nth > build/module-nth.log 2>&1 || \
 		{ cat build/module-nth.log; exit 1; }
-	@tests/mutants/build $$(tests/vm/kver $(firstword $(KERNELS)))
+	@CHECK="$(CHECK)" tests/mutants/build $$(tests/vm/kver $(firstword $(KERNELS)))
 
 .PHONY: unit
 unit: deps
