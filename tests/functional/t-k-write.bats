@@ -59,14 +59,20 @@ w_ended() { ! kill -0 $w_pid 2> /dev/null; }
 }
 
 @test "K8 writes that overlap have one order on both" {
-	filter
-	both m
+	plain_filter
+	# dm-crypt sorts what it writes: what is in flight together changes places
+	to=$T
+	if modprobe dm-crypt 2> /dev/null; then
+		dmsetup create c --table "0 $SECTORS crypt aes-xts-plain64 $(head -c 64 /dev/zero | tr '\0' a) 0 $T 0"
+		to=/dev/mapper/c
+	fi
+	to "$to" both m
 	wait_state m ready
 	# 64 at a time in 256 KiB, of all sizes and alignments
 	fio --name=o --filename="$F" --direct=1 --ioengine=libaio --iodepth=16 --numjobs=4 --thread \
 		--rw=randwrite --bssplit=512/20:3k/20:4k/20:12k/20:64k/20 --bs_unaligned --blockalign=512 \
 		--size=256k --io_size=8M --norandommap --randrepeat=0 --refill_buffers
-	same_as "$S" "$T"
+	same_as "$S" "$to"
 	in_step m
 	msg job cancel m
 	finished m
