@@ -7,7 +7,8 @@
  * --seed:	of all that is random; printed at the start
  * --cases:	how many random cases of options
  * --case:	only this one of them, as it was printed when it failed
- * room:	jobstate, rate, options, map, bits, metadata or words (of
+ * room:	jobstate, rate, options, random-options, map, bits, root, area,
+ *		page or witness (of metadata devices), or words (of
  *		transactions); all if none is given
  */
 
@@ -21,7 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROOMS		7
+#define ROOMS		11
 #define FAILURES_SHOWN	8
 /* A test that runs for so many seconds hangs. */
 #define TEST_SECONDS	300
@@ -33,9 +34,13 @@ static const struct {
 	{ "jobstate", unit_jobstate },
 	{ "rate", unit_rate },
 	{ "options", unit_options },
+	{ "random-options", unit_options_random },
 	{ "map", unit_map },
 	{ "bits", unit_bits },
-	{ "metadata", unit_metadata },
+	{ "root", unit_root },
+	{ "area", unit_area },
+	{ "page", unit_page },
+	{ "witness", unit_witness },
 	{ "words", unit_words },
 };
 
@@ -113,7 +118,7 @@ u64 unit_below(struct unit_random *r, u64 limit)
 
 static void usage(void)
 {
-	fputs("Usage: unit [--seed N] [--cases N] [--case N] [jobstate|rate|options|map|bits|metadata|words]...\n",
+	fputs("Usage: unit [--seed N] [--cases N] [--case N] [jobstate|rate|options|random-options|map|bits|root|area|page|witness|words]...\n",
 	      stderr);
 	exit(2);
 }

@@ -25,9 +25,13 @@ struct unit_test {
 extern const struct unit_test unit_jobstate[];
 extern const struct unit_test unit_rate[];
 extern const struct unit_test unit_options[];
+extern const struct unit_test unit_options_random[];
 extern const struct unit_test unit_map[];
 extern const struct unit_test unit_bits[];
-extern const struct unit_test unit_metadata[];
+extern const struct unit_test unit_root[];
+extern const struct unit_test unit_area[];
+extern const struct unit_test unit_page[];
+extern const struct unit_test unit_witness[];
 extern const struct unit_test unit_words[];
 
 /**
