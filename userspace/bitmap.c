@@ -7,6 +7,7 @@
 #include "dm.h"
 #include "dmbackup.h"
 #include "filter.h"
+#include "range-line.h"
 #include "report.h"
 #include "words.h"
 
@@ -454,35 +455,27 @@ static int load_send(const struct device *d, const char *name, char **words,
 	return r;
 }
 
-/* "START LENGTH" in bytes, what "dump" writes. */
-static bool load_line(const char *line, unsigned long long *start,
-		      unsigned long long *length)
-{
-	char end;
-
-	return sscanf(line, "%llu %llu %c", start, length, &end) == 2 &&
-	       !strchr(line, '-') && *length && !(*start % 512) &&
-	       !(*length % 512);
-}
-
 static int load_file(const struct device *d, const char *name, FILE *in,
 		     const char *file)
 {
-	char line[128], *words = xstrdup(""), *next;
-	unsigned long long start, length;
+	char *line = NULL, *words = xstrdup(""), *next;
 	unsigned int n = 0, number = 0;
+	uint64_t start, length;
 	int r = EX_OK;
+	size_t room = 0;
+	ssize_t len;
 
-	while (!r && fgets(line, sizeof(line), in)) {
+	while (!r && (len = getline(&line, &room, in)) >= 0) {
 		number++;
-		if (!load_line(line, &start, &length)) {
+		if (!range_of_line(line, len, &start, &length)) {
 			say("%s:%u: is not \"START LENGTH\", bytes, in multiples of 512",
 			    file, number);
 			r = EX_USAGE_;
 			break;
 		}
-		next = xasprintf("%s %llu+%llu", words, start / 512,
-				 length / 512);
+		next = xasprintf("%s %llu+%llu", words,
+				 (unsigned long long)start / 512,
+				 (unsigned long long)length / 512);
 		free(words);
 		words = next;
 		if (++n == LOAD_AT_ONCE)
@@ -491,6 +484,7 @@ static int load_file(const struct device *d, const char *name, FILE *in,
 	if (!r)
 		r = load_send(d, name, &words, &n);
 	free(words);
+	free(line);
 	return r;
 }
 

@@ -95,7 +95,7 @@ struct text {
 };
 
 static unsigned long long seed = 20240229, state;
-static long cases = 100000, one_case = -1;
+static long cases = 1000000, one_case = -1;
 
 /* Of the way that is being gone. */
 static enum way way;
