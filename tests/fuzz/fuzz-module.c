@@ -31,7 +31,7 @@
 static uint64_t seed, state;
 static unsigned long cases = 100000, nr;
 static bool verbose;
-static unsigned int failures;
+static unsigned int failures, taken, pivots;
 static char text[16384];
 static char device[64];		/* f's path */
 static char filters[2][16];	/* MAJ:MIN of f and g */
@@ -84,6 +84,7 @@ static const char *const values[] = {
 	"always", "report", "ignore", "enospc", "stop", "break_snapshot",
 	"break_guest_write", "on", "off", "unmap", "auto", "copy", "skip", "continue",
 	"hold", "witness", "trust", "force",
+	"background", "write_blocking",
 };
 
 static const char *const options[] = {
@@ -91,6 +92,7 @@ static const char *const options[] = {
 	"max_workers", "speed", "detect_zeroes", "on_source_error",
 	"on_target_error", "on_cbw_error", "cbw_timeout", "auto_finalize",
 	"auto_dismiss", "freeze", "allow_larger", "target", "granularity",
+	"share", "copy_mode", "auto_switch", "buf_size", "unmap", "target_is_zero",
 	"all_dirty", "disabled", "persistent", "token", "none_such",
 };
 
@@ -109,6 +111,12 @@ static const char *const messages[] = {
 	"backup start N target=/dev/ram1 allow_larger=1 sync=full speed=# O",
 	"backup start N target=/dev/ram1 allow_larger=1 sync=incremental bitmap=N",
 	"backup start N target=/dev/ram1 allow_larger=1 sync=none O",
+	"backup start N target=/dev/ram3 allow_larger=1 sync=none share=N O",
+	"mirror start N target=D sync=V O",
+	"mirror start N target=/dev/ram1 allow_larger=1 sync=full O",
+	"mirror start N target=/dev/ram1 allow_larger=1 sync=none copy_mode=write_blocking O",
+	"mirror start N target=/dev/ram1 allow_larger=1 sync=bitmap bitmap=N bitmap_mode=V O",
+	"origin same D",
 	"bitmap add N O", "bitmap add N granularity=#", "bitmap add N persistent",
 	"bitmap remove N", "bitmap clear N", "bitmap enable N", "bitmap disable N",
 	"bitmap merge N N", "bitmap merge N N N N", "bitmap merge N D/N",
@@ -131,6 +139,8 @@ static const char *const actions[] = {
 	"backup start N target=/dev/ram1 allow_larger=1 sync=full O",
 	"backup start N target=/dev/ram1 allow_larger=1 sync=none",
 	"backup start N target=/dev/ram1 allow_larger=1 sync=incremental bitmap=N",
+	"backup start N target=/dev/ram3 allow_larger=1 sync=none share=N",
+	"mirror start N target=/dev/ram1 allow_larger=1 sync=full O", "job checkpoint N",
 	"bitmap add N", "bitmap add N O", "bitmap remove N", "bitmap clear N",
 	"bitmap clear N", "bitmap enable N", "bitmap disable N", "bitmap merge N N",
 	"bitmap merge N F/N", "abort", "job list", "transaction 1 F 1 abort", "N",
@@ -288,6 +298,7 @@ static int message(const char *name, const char *words)
 	r = dm_message(name, words);
 	if (time(NULL) - began > SLOW)
 		bad("took too long");
+	taken += !r;
 	return r;
 }
 
@@ -399,6 +410,20 @@ static void case_view(void)
 		bad("a view can't be removed");
 }
 
+/* Is the origin still the one it was made over? It is not if a mirror took its place. */
+static bool at_home(const char *name, const char *origin)
+{
+	char path[32] = "";
+	size_t n = strlen(origin);
+
+	if (dm_simple(name, DM_TABLE_STATUS, DM_STATUS_TABLE_FLAG | DM_NOFLUSH_FLAG) ||
+	    !dm.head.target_count)
+		return true;
+	snprintf(path, sizeof(path), "%.31s",
+		 dm.bytes + dm.head.data_start + sizeof(struct dm_target_spec));
+	return !strncmp(path, origin, n) && (path[n] == ' ' || !path[n]);
+}
+
 static void reload(void)
 {
 	static const char *const tables[] = {
@@ -408,6 +433,8 @@ static void reload(void)
 	};
 
 	expand(0, pick(WORDS(tables)));
+	if (!at_home("f", "1:0"))
+		return;
 	if (dm_load("f", SECTORS, "backup", text))
 		bad("a good table is refused");
 	dm_resume("f");
@@ -446,6 +473,40 @@ static void each(const char *name, const char *list, const char *key,
 	}
 }
 
+static bool start(const char *name, char *path, char *number, const char *words)
+{
+	if (dm_create(name, path, sizeof(device)))
+		return false;
+	snprintf(number, sizeof(filters[0]), "%u:%u", major(dm.head.dev),
+		 minor(dm.head.dev));
+	return !dm_load(name, SECTORS, "backup", words) && !dm_resume(name);
+}
+
+/* What holds it for a moment may be a job's end. */
+static void end(const char *name)
+{
+	int i, r = 0;
+
+	for (i = 0; i < 1000 && (r = dm_remove(name)) == -EBUSY; i++)
+		usleep(10000);
+	if (r)
+		bad("a filter can't be removed");
+}
+
+/* A filter over whatever took its origin's place goes, and there is a new one. */
+static void go_home(void)
+{
+	char path[64];
+
+	if (at_home("g", "1:4"))
+		return;
+	pivots++;
+	end("g");
+	if (!start("g", path, filters[1], "/dev/ram4"))
+		bad("no filter after a pivot");
+	message("g", "bitmap add a");
+}
+
 /* So that starts are not refused for what is left of others. */
 static void clean(void)
 {
@@ -465,6 +526,7 @@ static void clean(void)
 		message(filter[i], "bitmap add a");
 	}
 	message("f", "bitmap add p persistent");
+	go_home();
 }
 
 static void note(void)
@@ -503,26 +565,6 @@ static void one_case(void)
 		clean();
 }
 
-static bool start(const char *name, char *path, char *number, const char *words)
-{
-	if (dm_create(name, path, sizeof(device)))
-		return false;
-	snprintf(number, sizeof(filters[0]), "%u:%u", major(dm.head.dev),
-		 minor(dm.head.dev));
-	return !dm_load(name, SECTORS, "backup", words) && !dm_resume(name);
-}
-
-/* What holds it for a moment may be a job's end. */
-static void end(const char *name)
-{
-	int i, r = 0;
-
-	for (i = 0; i < 1000 && (r = dm_remove(name)) == -EBUSY; i++)
-		usleep(10000);
-	if (r)
-		bad("a filter can't be removed");
-}
-
 int main(int argc, char **argv)
 {
 	char path[64];
@@ -551,6 +593,7 @@ int main(int argc, char **argv)
 	clean();
 	end("f");
 	end("g");
+	printf("# %u messages were taken, %u pivots made\n", taken, pivots);
 	printf("%s 1 - %lu messages and tables\n1..1\n", failures ? "not ok" : "ok",
 	       cases);
 	return failures ? 1 : 0;
