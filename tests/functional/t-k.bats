@@ -612,6 +612,40 @@ flushes() {
 	echo "${f[15]}"
 }
 
+@test "K what has taken the origin's place would survive a power cut" {
+	local log
+	modprobe dm-log-writes 2>/dev/null || true
+	[[ $(dmsetup targets) == *log-writes* ]] || skip "no dm-log-writes"
+	truncate -s 128M /tmp/log
+	log=$(losetup -f --show /tmp/log)
+	dmsetup create logged --table "0 $SECTORS log-writes $T $log"
+	# a flush takes its time: there is time to write between the one before writes
+	# are stopped and the one after that
+	dmsetup create t --table "0 $SECTORS delay /dev/mapper/logged 0 0 /dev/mapper/logged 0 0 /dev/mapper/logged 0 700"
+	plain_filter
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	w 0x71 1M 256K
+	msg job complete m
+	w 0x72 5M 4K
+	quick flush "$F"
+	finished m
+	[ "$(job pivoted m)" = 1 ]
+	FILTER=logged msg mark pivoted
+	origin_is /dev/mapper/t
+	snap ref "$F"
+	w 0x73 9M 64K # this may be lost
+	is 0x71 1M 256K "$F"
+	is 0x72 5M 4K "$F"
+	dmsetup remove f
+	dmsetup remove t
+	dmsetup remove logged
+	cp /tmp/fill-t /tmp/durable
+	quick durable "$log" pivoted /tmp/durable
+	cmp /tmp/durable /tmp/snap-ref
+	rm /tmp/durable /tmp/log
+}
+
 @test "K the utility moves what it has opened; what others have made, by force only" {
 	dmbackup open "$S" f
 	writers
