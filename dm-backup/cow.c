@@ -250,12 +250,15 @@ static unsigned long bk_op_find_work(struct bk_op *op, unsigned long *end)
 static bool bk_op_claim_work(struct bk_op *op, unsigned int max)
 {
 	unsigned long end = op->first + op->nr;
+	struct bk_pit *pit = op->pit;
 
-	if (op->kind == BK_OP_MOVE)
-		return bk_op_claim_move(op, op->first, end, max);
 	if (!bk_op_claim(op, op->first, end, max))
 		return false;
-	WRITE_ONCE(op->pit->cursor, op->first + op->nr);
+	end = op->first + op->nr;
+	if (op->kind == BK_OP_MOVE)
+		pit->fleece.cursor = end;
+	else
+		WRITE_ONCE(pit->cursor, end);
 	return true;
 }
 

@@ -186,38 +186,17 @@ u64 bk_fleece_drop(struct bk_pit *pit, unsigned long first, unsigned long end)
 /* Moves */
 
 /**
- * bk_op_claim_move - claim the first run of a range that can be moved
- * @op:		for which op, of the background
- * @from:	first cluster of the range
- * @end:	its end, exclusive; the range lies in one lane
- * @max_sectors: take no more than that, but one cluster in any case
- *
- * Return: false if there is nothing to be moved.
+ * bk_fleece_take - what is on the fleece device is about to be moved
+ * @op:		the move; its clusters are set, and their bucket's lock is held
  */
-bool bk_op_claim_move(struct bk_op *op, unsigned long from, unsigned long end,
-		      unsigned int max_sectors)
+void bk_fleece_take(struct bk_op *op)
 {
-	struct bk_pit *pit = op->pit;
-	struct bk_fleece *fleece = &pit->fleece;
-	struct bk_bucket *bucket = bk_pit_bucket(pit, from);
-	unsigned long run_end;
+	struct bk_fleece *fleece = &op->pit->fleece;
 
-	spin_lock(&bucket->lock);
-	from = bk_map_next_run(fleece->map, pit->claimed, from, end, &run_end);
-	if (from >= end || bk_pit_is_stopped(pit)) {
-		spin_unlock(&bucket->lock);
-		return false;
-	}
-	run_end = min(run_end,
-		      from + bk_pit_run_limit(pit, from, max_sectors));
-	atomic_long_sub(run_end - from, &fleece->waiting);
+	atomic_long_sub(op->nr, &fleece->waiting);
 	op->fleece = fleece->dest;
 	bk_dest_get(op->fleece);	/* until bk_op_finish() */
-	bk_op_set_claim(op, bucket, from, run_end);
-	spin_unlock(&bucket->lock);
 	bk_read_from(&op->read, op->fleece);
-	fleece->cursor = run_end;
-	return true;
 }
 
 static void bk_op_gave_back(struct bk_write *write)

@@ -68,8 +68,7 @@ u64 bk_fleece_drop(struct bk_pit *pit, unsigned long first, unsigned long end);
 void bk_fleece_charge(struct bk_pit *pit, unsigned int sectors);
 void bk_fleece_uncharge(struct bk_pit *pit, u64 sectors);
 
-bool bk_op_claim_move(struct bk_op *op, unsigned long from, unsigned long end,
-		      unsigned int max_sectors);
+void bk_fleece_take(struct bk_op *op);
 void bk_op_give_back(struct bk_op *op);
 
 #endif

@@ -114,8 +114,7 @@ bool bk_op_borrow(struct bk_op *op)
 	if (waits)
 		return true;
 	if (stopped) {
-		bk_op_unclaim(op, BLK_STS_OK);
-		bk_op_finish(op);
+		bk_op_drop(op);
 		return true;
 	}
 	if (saved)

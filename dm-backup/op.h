@@ -5,8 +5,8 @@
  * there to the destination (a move).
  *
  * What it promises
- *   Its clusters are claimed from bk_op_claim() to bk_op_unclaim(), and found
- *   by bk_op_find() in between. The buffer is the only copy of what writers may
+ *   Its clusters are claimed from bk_op_claim() until they are saved or it ends, and
+ *   found by bk_op_find() in between. The buffer is the only copy of what writers may
  *   have overwritten since it was staged: it is kept and written again until it
  *   is on the destination or the point in time is stopped.
  *
@@ -32,7 +32,8 @@
  *   One for itself until it finishes, one for each op whose base it is, one for
  *   each that may borrow from it. An op holds its pit.
  *
- * Context: process; nothing here sleeps. Locks: see pit.h.
+ * Context: process; nothing here sleeps. Locks: see pit.h. op-int.h says which file is
+ * about what.
  */
 
 #ifndef BK_OP_H
@@ -130,31 +131,31 @@ int bk_op_pool_init(mempool_t *pool);
 
 struct bk_op *bk_op_alloc(struct bk_pit *pit, bool guest);
 void bk_op_put(struct bk_op *op);
+void bk_op_size_read(struct bk_op *op);
+unsigned long bk_pit_run_limit(struct bk_pit *pit, unsigned long cluster,
+			       unsigned int max_sectors);
 bool bk_op_claim(struct bk_op *op, unsigned long from, unsigned long end,
 		 unsigned int max_sectors);
-void bk_op_set_claim(struct bk_op *op, struct bk_bucket *bucket,
-		     unsigned long first, unsigned long end);
-void bk_op_unclaim(struct bk_op *op, blk_status_t fail);
+void bk_op_share(struct bk_op *op, struct bk_op *base);
+struct bk_op *bk_op_find(struct bk_bucket *bucket, unsigned long cluster);
+void bk_op_count(struct bk_op *op, bool in_flight);
+void bk_op_finish(struct bk_op *op);
+void bk_op_drop(struct bk_op *op);
+bool bk_op_give_up(struct bk_op *op, struct list_head *borrowers);
+
+void bk_holders_take(struct bk_op *op, struct bio_list *holders);
+void bk_holders_kick(struct bk_origin *origin, struct bio_list *holders);
+
 bool bk_op_wait_moved(struct bk_op *op);
+void bk_pit_unread(struct bk_pit *pit);
+
 void bk_op_unstage(struct bk_op *op);
 void bk_op_restage(struct bk_op *op);
 void bk_op_saved(struct bk_op *op);
 void bk_op_write_later(struct bk_op *op);
-void bk_op_finish(struct bk_op *op);
-bool bk_op_give_up(struct bk_op *op, struct list_head *borrowers);
-void bk_op_share(struct bk_op *op, struct bk_op *base);
-void bk_op_count(struct bk_op *op, bool in_flight);
-void bk_op_size_read(struct bk_op *op);
-struct bk_op *bk_op_find(struct bk_bucket *bucket, unsigned long cluster);
-unsigned long bk_pit_run_limit(struct bk_pit *pit, unsigned long cluster,
-			       unsigned int max_sectors);
 void bk_pit_retry(struct bk_pit *pit);
 void bk_pit_retry_work(struct work_struct *work);
-void bk_pit_unread(struct bk_pit *pit);
 void bk_pit_go_ahead(struct bk_pit *pit);
-
-void bk_holders_take(struct bk_op *op, struct bio_list *holders);
-void bk_holders_kick(struct bk_origin *origin, struct bio_list *holders);
 
 static inline sector_t bk_op_sector(const struct bk_op *op)
 {

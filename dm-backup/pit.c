@@ -238,11 +238,8 @@ static void bk_pit_empty_bucket(struct bk_pit *pit, struct bk_bucket *bucket,
 	}
 	spin_unlock(&bucket->lock);
 
-	list_for_each_entry_safe(op, next, &ended, bucket) {
-		bk_op_unstage(op);
-		bk_op_unclaim(op, BLK_STS_OK);
-		bk_op_finish(op);
-	}
+	list_for_each_entry_safe(op, next, &ended, bucket)
+		bk_op_drop(op);
 	bk_borrowers_go_on(pit, &borrowers, false);
 }
 
