@@ -12,6 +12,7 @@
 #   make check-debug     under KASAN, lockdep and kmemleak (user-mode Linux)
 #   make check-race      two CPUs under KCSAN and lockdep (builds a kernel, once)
 #   make check-rt        the tests on Debian's PREEMPT_RT kernel
+#   make soak            everything at once for an hour, or MINUTES=
 #   make bench           what it costs, as a table                 (see benchmarks.md)
 #   make bench-peers     the same, beside dm-snapshot, dm-thin, dm-era, dm-raid1 and QEMU
 #   make lint            checkpatch, sparse, shellcheck
@@ -145,6 +146,10 @@ build/scribble: tests/functional/scribble.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $< -lpthread
 
+build/beside: tests/soak/beside.c
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
+
 build/kill-at: tests/functional/kill-at.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
@@ -186,7 +191,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/scribble build/kill-at build/quick build/quick.so build/replay build/fuzz-module build/faults build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/scribble build/kill-at build/beside build/quick build/quick.so build/replay build/fuzz-module build/faults build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps
@@ -218,6 +223,11 @@ check-mutants: mutants programs
 .PHONY: check-long
 check-long: modules programs
 	@KERNELS="$(KERNELS)" tests/check --long $(CHECK)
+
+MINUTES ?= 60
+.PHONY: soak
+soak: modules programs
+	@KERNELS="$(lastword $(KERNELS))" tests/check --soak $(MINUTES)
 
 .PHONY: check-debug
 check-debug: module-uml programs
