@@ -4,7 +4,7 @@
 #   sudo make install    both, and man page, completion, udev rule
 #   make demo            a live backup of a mounted LV, in a VM       (4 minutes)
 #   make check           the tests, in VMs on kernels 6.1 and 6.12   (20 minutes)
-#   make check-wide      crash points, power cuts, killed commands    (10 minutes)
+#   make check-wide      crash points, power cuts, the other kernel    (15 minutes)
 #   make check-long      millions of reads of views, file systems     (30 minutes)
 #   make check-mutants   modules that are broken on purpose: each must be noticed
 #   make unit            the parts that are only logic, under sanitizers, without a VM
