@@ -49,8 +49,22 @@ void bk_job_kick(struct bk_job *job)
 	spin_unlock(&job->lock);
 }
 
+/*
+ * Run it then, or earlier if that was asked for: who waits for long must not put
+ * off what somebody else has asked for meanwhile. Job->lock is held, so that
+ * only the timer may be in between, and then it runs a @delay late at most.
+ */
+static void bk_job_run_by(struct workqueue_struct *wq,
+			  struct delayed_work *work, unsigned long delay)
+{
+	if (!queue_delayed_work(wq, work, delay) &&
+	    timer_pending(&work->timer) &&
+	    time_before(jiffies + delay, work->timer.expires))
+		mod_delayed_work(wq, work, delay);
+}
+
 /**
- * bk_job_wake_in - kick the job after a while
+ * bk_job_wake_in - kick the job after a while, or earlier
  * @job:	the job
  * @ms:		how long
  */
@@ -58,8 +72,8 @@ void bk_job_wake_in(struct bk_job *job, unsigned int ms)
 {
 	spin_lock(&job->lock);
 	if (job->state != BK_JOB_NULL)
-		queue_delayed_work(job->origin->wait_wq, &job->wake_work,
-				   msecs_to_jiffies(ms));
+		bk_job_run_by(job->origin->wait_wq, &job->wake_work,
+			      msecs_to_jiffies(ms));
 	spin_unlock(&job->lock);
 }
 
@@ -72,7 +86,7 @@ static void bk_job_wake_work(struct work_struct *work)
 /**
  * bk_job_queue_copy - let copy_work look
  * @job:	the job; nothing happens if it does not copy now
- * @delay_ns:	when
+ * @delay_ns:	when, at the latest
  *
  * Context: process; does not sleep.
  */
@@ -80,8 +94,8 @@ void bk_job_queue_copy(struct bk_job *job, u64 delay_ns)
 {
 	spin_lock(&job->lock);
 	if (job->state == BK_JOB_RUNNING || job->state == BK_JOB_READY)
-		mod_delayed_work(job->origin->copy_wq, &job->copy_work,
-				 delay_ns ? nsecs_to_jiffies(delay_ns) + 1 : 0);
+		bk_job_run_by(job->origin->copy_wq, &job->copy_work,
+			      delay_ns ? nsecs_to_jiffies(delay_ns) + 1 : 0);
 	spin_unlock(&job->lock);
 }
 
@@ -105,7 +119,7 @@ void bk_job_start_copy(struct bk_job *job)
  */
 void bk_job_copy_in(struct bk_job *job, unsigned int ms)
 {
-	bk_job_queue_copy(job, ms * NSEC_PER_MSEC);
+	bk_job_queue_copy(job, (u64)ms * NSEC_PER_MSEC);
 }
 
 /**
@@ -411,7 +425,8 @@ static void bk_job_copy_work(struct work_struct *work)
 			break;
 		if (delay) {
 			/* In parts: jiffies may not hold it all. */
-			bk_job_queue_copy(job, min(delay, 1000 * NSEC_PER_SEC));
+			bk_job_queue_copy(job, min_t(u64, delay, 1000ULL *
+						     NSEC_PER_SEC));
 			break;
 		}
 		/*
