@@ -129,6 +129,24 @@ void bk_bits_clear(struct bk_bits *bits, unsigned long first, unsigned long end)
 	smp_mb__after_atomic();
 }
 
+/* The next run in a range: nothing behind its end @to is looked at. */
+static bool bk_bits_next_in(const struct bk_bits *bits, sector_t from,
+			    sector_t to, sector_t *start, sector_t *end)
+{
+	unsigned long nr, first, last;
+
+	if (from >= to)
+		return false;
+	nr = ((to - 1) >> bits->shift) + 1;
+	first = find_next_bit(bits->words, nr, from >> bits->shift);
+	if (first >= nr)
+		return false;
+	last = find_next_zero_bit(bits->words, nr, first);
+	*start = max(from, (sector_t)first << bits->shift);
+	*end = min(to, (sector_t)last << bits->shift);
+	return true;
+}
+
 /**
  * bk_bits_next - find the next run that is set
  * @bits:	the bits
@@ -141,17 +159,7 @@ void bk_bits_clear(struct bk_bits *bits, unsigned long first, unsigned long end)
 bool bk_bits_next(const struct bk_bits *bits, sector_t from, sector_t *start,
 		  sector_t *end)
 {
-	unsigned long first, last;
-
-	if (from >= bits->len)
-		return false;
-	first = find_next_bit(bits->words, bits->nr, from >> bits->shift);
-	if (first >= bits->nr)
-		return false;
-	last = find_next_zero_bit(bits->words, bits->nr, first);
-	*start = max(from, (sector_t)first << bits->shift);
-	*end = min(bits->len, (sector_t)last << bits->shift);
-	return true;
+	return bk_bits_next_in(bits, from, bits->len, start, end);
 }
 
 /**
@@ -168,8 +176,8 @@ void bk_bits_or_range(struct bk_bits *dst, const struct bk_bits *src,
 {
 	sector_t start, end = from;
 
-	while (bk_bits_next(src, end, &start, &end) && start < to) {
-		bk_bits_mark(dst, start, min(end, to));
+	while (bk_bits_next_in(src, end, to, &start, &end)) {
+		bk_bits_mark(dst, start, end);
 		cond_resched();
 	}
 }
