@@ -386,7 +386,7 @@ static const struct bk_verb bk_verbs[] = {
 	  BK_VERB_CANCEL },
 	{ "job", "set_speed", 2, 2, "<id> <bytes per second>",
 	  bk_msg_job_verb, BK_VERB_SET_SPEED },
-	{ "job", "change", 2, 5, "<id> <option>=<value>...",
+	{ "job", "change", 2, 64, "<id> <option>=<value>...",
 	  bk_msg_job_change },
 	{ "job", "complete", 1, 1, "<id>", bk_msg_job_verb,
 	  BK_VERB_COMPLETE },

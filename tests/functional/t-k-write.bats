@@ -99,7 +99,8 @@ w_ended() { ! kill -0 $w_pid 2> /dev/null; }
 	! in_step m
 	[[ $(job copy_mode m) == background ]]
 	writers
-	msg job change m copy_mode=write_blocking
+	# with all that can be changed
+	msg job change m copy_mode=write_blocking auto_switch=0 cbw_timeout=30000 on_source_error=stop on_target_error=stop
 	[[ $(job copy_mode m) == write_blocking ]]
 	msg job change m copy_mode=write_blocking
 	wait_for 30 in_step m
