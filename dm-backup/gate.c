@@ -220,15 +220,17 @@ enum bk_enter bk_gate_enter_slow(struct bk_gate *gate, struct bio *bio,
  * @gate:	the gate
  * @timeout:	in jiffies
  *
- * Context: process, sleeps, killably; not under cfg_lock of another cut's
- * participant. Return: whether it has drained.
+ * Context: process, sleeps; not under cfg_lock of another cut's participant. A
+ * signal does not end it: a filter that ends in a task that is being killed must
+ * not take that for writes in flight.
+ * Return: whether it has drained.
  */
 bool bk_gate_wait_drained(struct bk_gate *gate, unsigned long timeout)
 {
-	return wait_event_killable_timeout(gate->drain_wait,
-					   !(READ_ONCE(gate->mode) &
-					     BK_GATE_DRAINING),
-					   timeout) > 0;
+	return wait_event_idle_timeout(gate->drain_wait,
+				       !(READ_ONCE(gate->mode) &
+					 BK_GATE_DRAINING),
+				       timeout) > 0;
 }
 
 /* Take bits of the mode away, and add others. */
