@@ -11,7 +11,14 @@
 #include "origin.h"
 #include "trust.h"
 
-static void bk_store_give_up(struct bk_origin *origin, const char *why)
+/**
+ * bk_store_give_up - no bitmap of a filter can be trusted any more
+ * @origin:	the filter
+ * @why:	what they say from then on
+ *
+ * Context: process, sleeps; takes the filter's lock.
+ */
+void bk_store_give_up(struct bk_origin *origin, const char *why)
 {
 	mutex_lock(&origin->lock);
 	origin->ops->distrust(origin, why, BK_STORE_ALL);

@@ -282,6 +282,7 @@ void bk_store_close(struct bk_origin *origin);
 void bk_store_begin(struct bk_instance *in);
 void bk_store_follow(struct bk_instance *in);
 void bk_store_end(struct bk_instance *in, const char *why);
+void bk_store_give_up(struct bk_origin *origin, const char *why);
 void bk_store_resize(struct bk_origin *origin, sector_t len);
 int bk_store_save_now(struct bk_origin *origin, char *error, size_t size);
 size_t bk_store_status(struct bk_origin *origin, char *buf, size_t size);

@@ -277,8 +277,10 @@ static int bk_backup_preresume(struct dm_target *ti)
 	/* The device is suspended: reclaim that writes to it would not return. */
 	bk_store_begin(in);
 	/* Bits may be dropped from disk with what is cut off. */
-	if (in->ti->len != in->origin->len && in->origin->store)
-		blkdev_issue_flush(in->dev->bdev);
+	if (in->ti->len != in->origin->len && in->origin->store &&
+	    blkdev_issue_flush(in->dev->bdev))
+		bk_store_give_up(in->origin,
+				 "the origin could not be flushed when the length changed");
 	bk_origin_adopt(in);
 	if (moved)
 		bk_store_follow(in);
