@@ -295,7 +295,7 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 	struct bk_origin *origin = part->origin;
 	struct bk_stage *bitmap, *allocated;
 	struct bk_backup *b, *lender;
-	bool fleeced;
+	bool fleeced, shared, tagged;
 	u64 given;
 	int r;
 
@@ -318,10 +318,13 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 	params.fleece = kstrdup(params.fleece, GFP_NOIO);
 	params.bitmap = kstrdup(params.bitmap, GFP_NOIO);
 	params.allocated = NULL;
+	shared = params.share;
 	params.share = kstrdup(params.share, GFP_NOIO);
+	tagged = params.tag;
 	params.tag = kstrdup(params.tag, GFP_NOIO);
 	if (!b || !params.target || (fleeced && !params.fleece) ||
-	    (bitmap && !params.bitmap)) {
+	    (bitmap && !params.bitmap) || (shared && !params.share) ||
+	    (tagged && !params.tag)) {
 		kfree(b);
 		kfree(params.target);
 		kfree(params.fleece);
