@@ -543,7 +543,8 @@ bool bk_dest_has_room(struct bk_dest *dest, u64 coming)
 	u64 window;
 
 	spin_lock_irq(&dest->lock);
-	window = max_t(u64, dest->speed * BK_DEST_WINDOW_MS / MSEC_PER_SEC,
+	window = max_t(u64, div_u64(dest->speed * BK_DEST_WINDOW_MS,
+				    MSEC_PER_SEC),
 		       BK_DEST_WINDOW_MIN);
 	room = list_empty(&dest->waiting[1]) && dest->bytes + coming < window;
 	spin_unlock_irq(&dest->lock);

@@ -32,6 +32,7 @@
 #ifndef BK_METADATA_H
 #define BK_METADATA_H
 
+#include <linux/math64.h>
 #include <linux/types.h>
 
 #define BK_MD_BLOCK		4096
@@ -259,7 +260,7 @@ static inline u64 bk_md_units(u64 len, unsigned int shift)
 /* Pages of a bitmap of a device. */
 static inline u64 bk_md_pages(u64 len, unsigned int shift)
 {
-	return (bk_md_units(len, shift) + BK_MD_BITS - 1) / BK_MD_BITS;
+	return div_u64(bk_md_units(len, shift) + BK_MD_BITS - 1, BK_MD_BITS);
 }
 
 #endif
