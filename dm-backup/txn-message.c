@@ -74,9 +74,9 @@ static int bk_txn_answer_late(struct bk_txn *txn, char *error, size_t size)
 	/* It has not drained, or the metadata device is slow. */
 	if (!txn->must_save)
 		return 0;
-	scnprintf(error, size,
-		  "bitmap '%.64s' is changed, but not on the metadata device yet",
-		  txn->actions[0].argv[0]);
+	strscpy(error,
+		"it is done, but not all of its bitmaps are on the metadata device yet",
+		size);
 	return -ETIMEDOUT;
 }
 
