@@ -205,18 +205,39 @@ static void bk_mop_piece(struct bk_mop *op)
 	op->writing = false;
 }
 
-/* False: nobody waits for it any more, and it is to end. */
-static bool bk_mop_go_on(struct bk_mop *op, bool writing)
+/*
+ * False: nobody waits for it any more, and it is to end. What is started here
+ * bk_mcopy_stop() finds, or we find it stopped.
+ */
+static bool bk_mop_may_write(struct bk_mop *op)
 {
 	struct bk_mcopy *mc = op->mc;
 	bool go;
 
-	/* What is started here bk_mcopy_stop() finds, or we find it stopped. */
 	spin_lock(&mc->lock);
 	go = !mc->stopped;
-	op->writing = writing;
-	if (writing)
-		bk_mop_arrived(op);
+	op->writing = true;
+	bk_mop_arrived(op);
+	spin_unlock(&mc->lock);
+	return go;
+}
+
+/*
+ * The same for the read of the next piece, which is queued under the lock: once
+ * it is stopped the filter's workqueues may go, and the destination's, on which
+ * we run, stays.
+ */
+static bool bk_mop_read_on(struct bk_mop *op)
+{
+	struct bk_mcopy *mc = op->mc;
+	bool go;
+
+	spin_lock(&mc->lock);
+	go = !mc->stopped;
+	if (go) {
+		bk_mop_piece(op);
+		bk_read_queue(&op->read);
+	}
 	spin_unlock(&mc->lock);
 	return go;
 }
@@ -238,11 +259,8 @@ static void bk_mop_write_done(struct bk_write *write)
 	WRITE_ONCE(mc->done, mc->done + write->sectors);
 	spin_unlock(&mc->lock);
 	op->sector += write->sectors;
-	if (op->sector < op->end && bk_mop_go_on(op, false)) {
-		bk_mop_piece(op);
-		bk_read_queue(&op->read);
+	if (op->sector < op->end && bk_mop_read_on(op))
 		return;
-	}
 	bk_mop_finish(op, op->sector == op->end);
 }
 
@@ -264,7 +282,7 @@ static void bk_mop_read_done(struct bk_read *read)
 	op->write.unit = min(mc->params.granularity, BK_MIRROR_UNIT);
 	op->write.zeroes = &mc->params.zeroes;
 	op->write.skip_zeroes = op->skip;
-	if (bk_mop_go_on(op, true))
+	if (bk_mop_may_write(op))
 		bk_write_start(&op->write);
 	else
 		bk_mop_finish(op, false);
