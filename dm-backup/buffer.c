@@ -187,27 +187,52 @@ static bool bk_reserve_take(struct bk_buf *buf)
 	return true;
 }
 
+static bool bk_reserve_is_small(struct bk_buf *buf)
+{
+	return buf->reserve && buf->reserve->bytes &&
+	       buf->reserve->bytes < buf->bytes;
+}
+
+/* Would the reserve do for a part of it, and is this one to be told so? */
+static bool bk_reserve_tell(struct bk_buf *buf)
+{
+	struct bk_reserve *res = buf->reserve;
+
+	if (!bk_reserve_is_small(buf) || res->taken ||
+	    !time_after(jiffies, res->told_at))
+		return false;
+	res->told_at = jiffies;
+	return true;
+}
+
 /*
  * Grant waiters what there is now, and tell them: under the lock, so that who
- * takes it finds them either waiting or queued.
+ * takes it finds them either waiting or queued. Returns whether one is left that
+ * its reserve may be too small for.
  */
-static void bk_pool_serve(struct bk_pool *pool)
+static bool bk_pool_serve(struct bk_pool *pool)
 {
 	struct bk_buf *buf, *next;
 	bool blocked = false;	/* an older one waits for the pool */
+	bool small = false;
 
 	list_for_each_entry_safe(buf, next, &pool->waiters, list) {
 		if (!blocked && bk_pool_room(pool, buf->bytes, false))
 			bk_pool_charge(pool, buf);
 		else if (bk_reserve_take(buf))
 			;
+		else if (bk_reserve_tell(buf))
+			buf->state = BK_BUF_TOO_LARGE;
 		else
 			blocked = true;
 		if (buf->state != BK_BUF_WAITING) {
 			list_del_init(&buf->list);
 			buf->ready(buf);
+		} else {
+			small |= bk_reserve_is_small(buf);
 		}
 	}
+	return small;
 }
 
 /* Kick background copies, if they were refused and may go on. No lock held. */
@@ -228,14 +253,25 @@ static void bk_pool_tell(struct bk_pool *pool)
 	rcu_read_unlock();
 }
 
+static void bk_pool_retry_later(struct bk_pool *pool)
+{
+	queue_delayed_work(pool->wq, &pool->retry_work,
+			   msecs_to_jiffies(BK_POOL_RETRY_MS));
+}
+
 static void bk_pool_retry(struct work_struct *work)
 {
 	struct bk_pool *pool = container_of(to_delayed_work(work),
 					    struct bk_pool, retry_work);
 
+	bool small;
+
 	spin_lock(&pool->lock);
-	bk_pool_serve(pool);
+	small = bk_pool_serve(pool);
 	spin_unlock(&pool->lock);
+	/* Nothing need come back for a reserve to be free. */
+	if (small)
+		bk_pool_retry_later(pool);
 	bk_pool_tell(pool);
 }
 
@@ -396,6 +432,7 @@ int bk_reserve_init(struct bk_pool *pool, struct bk_reserve *res, size_t bytes)
 	res->nr = bk_pages_to_vec(&pages, res->vec);
 	res->bytes = bytes;
 	res->taken = false;
+	res->told_at = jiffies;
 	return 0;
 
 nomem:
@@ -436,31 +473,48 @@ void bk_reserve_exit(struct bk_pool *pool, struct bk_reserve *res)
 
 /*----------------------------------------------------------------*/
 
-/* No pages to be had: use the reserve, or wait, or give up. */
-static bool bk_buf_nopages(struct bk_pool *pool, struct bk_buf *buf,
-			   struct list_head *pages)
+/*
+ * It gets nothing of the pool now: use the reserve, or ask for less, or wait as
+ * the first or last one, or give up. Under the lock. Once that is unlocked, a
+ * waiting buffer is not ours to look at.
+ */
+static int bk_buf_do_without(struct bk_pool *pool, struct bk_buf *buf,
+			     bool first)
 {
-	bool got;
+	if (buf->background) {
+		WRITE_ONCE(pool->refused, true);
+		return -EAGAIN;
+	}
+	if (bk_reserve_take(buf))
+		return 0;
+	if (bk_reserve_tell(buf))
+		return -ENOBUFS;
+	buf->state = BK_BUF_WAITING;
+	if (first)
+		list_add(&buf->list, &pool->waiters);
+	else
+		list_add_tail(&buf->list, &pool->waiters);
+	return -EAGAIN;
+}
+
+/* No pages to be had. */
+static int bk_buf_nopages(struct bk_pool *pool, struct bk_buf *buf,
+			  struct list_head *pages)
+{
+	int r;
 
 	bk_pages_free(pages);
 	spin_lock(&pool->lock);
 	bk_pool_uncharge(pool, buf);
-	got = bk_reserve_take(buf);
-	if (!got && buf->background) {
-		WRITE_ONCE(pool->refused, true);
-	} else if (!got) {
-		buf->state = BK_BUF_WAITING;
-		list_add(&buf->list, &pool->waiters);
-	}
+	r = bk_buf_do_without(pool, buf, true);
 	spin_unlock(&pool->lock);
-	if (!got)
-		queue_delayed_work(pool->wq, &pool->retry_work,
-				   msecs_to_jiffies(BK_POOL_RETRY_MS));
-	return got;
+	if (r == -EAGAIN)
+		bk_pool_retry_later(pool);
+	return r;
 }
 
 /* Give a granted buffer its pages. */
-static bool bk_buf_fill(struct bk_pool *pool, struct bk_buf *buf)
+static int bk_buf_fill(struct bk_pool *pool, struct bk_buf *buf)
 {
 	LIST_HEAD(pages);
 	LIST_HEAD(shed);
@@ -488,7 +542,7 @@ static bool bk_buf_fill(struct bk_pool *pool, struct bk_buf *buf)
 	}
 	buf->nr = bk_pages_to_vec(&pages, buf->vec);
 	WRITE_ONCE(buf->state, BK_BUF_POOL);
-	return true;
+	return 0;
 }
 
 /**
@@ -498,34 +552,40 @@ static bool bk_buf_fill(struct bk_pool *pool, struct bk_buf *buf)
  *		are set
  *
  * Context: process; does not sleep.
- * Return: true if @buf has its pages. Otherwise a background buffer is as it
- * was; any other waits, and @buf->ready will be called when this function
- * should be called again.
+ * Return: 0 if @buf has its pages. -EAGAIN: a background buffer is as it was; any
+ * other waits, and @buf->ready will be called when this function should be called
+ * again. -ENOBUFS: it is as it was, and there is something for what asks for no
+ * more than its reserve.
  */
-bool bk_buf_get(struct bk_pool *pool, struct bk_buf *buf)
+int bk_buf_get(struct bk_pool *pool, struct bk_buf *buf)
 {
-	enum bk_buf_state state = READ_ONCE(buf->state);
+	bool small;
+	int r;
 
-	/* It may be made an orphan while it is in use. */
-	if (state == BK_BUF_POOL || state == BK_BUF_RESERVE ||
-	    state == BK_BUF_ORPHAN)
-		return true;
-	if (state == BK_BUF_NONE) {
+	switch (READ_ONCE(buf->state)) {
+	case BK_BUF_POOL:
+	case BK_BUF_RESERVE:
+	case BK_BUF_ORPHAN:	/* it may be made one while it is in use */
+		return 0;
+	case BK_BUF_TOO_LARGE:
+		buf->state = BK_BUF_NONE;
+		return -ENOBUFS;
+	case BK_BUF_NONE:
 		spin_lock(&pool->lock);
 		if (likely(list_empty(&pool->waiters) &&
 			   bk_pool_room(pool, buf->bytes, buf->background))) {
 			bk_pool_charge(pool, buf);
-		} else if (buf->background) {
-			WRITE_ONCE(pool->refused, true);
-		} else if (!bk_reserve_take(buf)) {
-			buf->state = BK_BUF_WAITING;
-			list_add_tail(&buf->list, &pool->waiters);
+			spin_unlock(&pool->lock);
+			break;
 		}
-		/* Once unlocked, a waiting buffer is not ours to look at. */
-		state = buf->state;
+		r = bk_buf_do_without(pool, buf, false);
+		small = r == -EAGAIN && bk_reserve_is_small(buf);
 		spin_unlock(&pool->lock);
-		if (unlikely(state != BK_BUF_GRANTED))
-			return state == BK_BUF_RESERVE;
+		if (small)
+			bk_pool_retry_later(pool);
+		return r;
+	default:
+		break;
 	}
 	return bk_buf_fill(pool, buf);
 }
@@ -576,6 +636,7 @@ void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf)
 	switch (buf->state) {
 	case BK_BUF_NONE:
 	case BK_BUF_WAITING:
+	case BK_BUF_TOO_LARGE:
 		return;
 	case BK_BUF_ORPHAN:
 		bk_vec_free(buf->vec, buf->nr);

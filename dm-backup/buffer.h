@@ -7,8 +7,10 @@
  *   included. Background copies get at most half of it and never wait for it.
  *   A guest-triggered copy that finds it spent waits its turn (first come,
  *   first served); it is served from its point in time's own reserve, one
- *   cluster, whenever that is free. So each point in time makes progress as
- *   long as its destination does.
+ *   cluster, whenever that is free, and is told to come again for one cluster
+ *   if it has asked for more. So each point in time makes progress as long as
+ *   its destination does. If nothing but reserves is in use one copy gets its
+ *   buffer in any case, however small the budget has become.
  *   Pages are kept for the next copy (getting and clearing 64 KiB of them
  *   costs as much as copying 64 KiB) until the last point in time has gone.
  *
@@ -76,12 +78,15 @@ struct bk_pool {
  * struct bk_reserve - one point in time's own buffer
  * @bytes:	its size; 0 if there is none
  * @taken:	in use
+ * @told_at:	when somebody was told to ask for no more than this, jiffies: one
+ *		at a time, the others are better off with all they want
  * @vec:	its pages
  * @nr:		number of @vec
  */
 struct bk_reserve {
 	size_t bytes;
 	bool taken;
+	unsigned long told_at;
 	struct bio_vec *vec;
 	unsigned int nr;
 };
@@ -89,6 +94,7 @@ struct bk_reserve {
 enum bk_buf_state {
 	BK_BUF_NONE,		/* holds nothing */
 	BK_BUF_WAITING,		/* on pool->waiters */
+	BK_BUF_TOO_LARGE,	/* not any more: it is to ask for less */
 	BK_BUF_GRANTED,		/* charged to the pool, has no pages yet */
 	BK_BUF_POOL,		/* holds pages, charged to the pool */
 	BK_BUF_RESERVE,		/* holds its reserve's pages */
@@ -132,7 +138,7 @@ bool bk_pool_defer_background(struct bk_pool *pool);
 int bk_reserve_init(struct bk_pool *pool, struct bk_reserve *res, size_t bytes);
 void bk_reserve_exit(struct bk_pool *pool, struct bk_reserve *res);
 
-bool bk_buf_get(struct bk_pool *pool, struct bk_buf *buf);
+int bk_buf_get(struct bk_pool *pool, struct bk_buf *buf);
 bool bk_buf_cancel(struct bk_pool *pool, struct bk_buf *buf);
 void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf);
 void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf);

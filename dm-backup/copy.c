@@ -98,16 +98,18 @@ static bool bk_read_part(struct bk_read *read)
 /*
  * Is there a buffer, and may the origin be read? 0: yes. -EAGAIN: @work will be
  * queued when that changes, perhaps has been: @read is not ours to look at.
- * -ENODEV: never again.
+ * -ENODEV: never again. -ENOBUFS: it is to be read in smaller parts.
  */
 static int bk_read_ready(struct bk_read *read)
 {
 	struct block_device *bdev;
+	int r;
 
 	if (unlikely(READ_ONCE(read->origin->io_closed)))
 		return -ENODEV;
-	if (!bk_buf_get(&read->origin->pool, &read->buf))
-		return -EAGAIN;
+	r = bk_buf_get(&read->origin->pool, &read->buf);
+	if (unlikely(r))
+		return r;
 	if (read->bdev)
 		return 0;
 	if (read->from) {
@@ -135,8 +137,9 @@ static void bk_read_go(struct bk_read *read)
 		if (read->status || read->pos == read->sectors)
 			break;
 		r = bk_read_ready(read);
-		if (unlikely(r == -ENODEV)) {
-			read->status = BLK_STS_IOERR;
+		if (unlikely(r == -ENODEV || r == -ENOBUFS)) {
+			read->status = r == -ENOBUFS ? BLK_STS_RESOURCE :
+				       BLK_STS_IOERR;
 			break;
 		}
 		if (r || !bk_read_part(read))

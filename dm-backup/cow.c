@@ -297,7 +297,7 @@ int bk_cow_copy_next(struct bk_pit *pit, unsigned int max)
 	op->first = first;
 	op->nr = min(end - first, bk_pit_run_limit(pit, first, max));
 	bk_op_size_read(op);
-	if (!bk_buf_get(&pit->origin->pool, &op->read.buf)) {
+	if (bk_buf_get(&pit->origin->pool, &op->read.buf)) {
 		r = -EAGAIN;
 		goto out_put;
 	}

@@ -474,7 +474,7 @@ int bk_mcopy_next(struct bk_mcopy *mc)
 		goto out;
 	bk_mop_init(op, mc, first, end);
 	r = -EAGAIN;
-	if (bk_buf_get(pool, &op->read.buf)) {
+	if (!bk_buf_get(pool, &op->read.buf)) {
 		r = bk_mcopy_start(mc, op);
 		op = NULL;
 	}

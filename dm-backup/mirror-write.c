@@ -229,7 +229,7 @@ static bool bk_mwrite_get_buf(struct bk_mwrite *op)
 	struct bk_pool *pool = &op->mc->origin->pool;
 	struct bk_buf *buf = &op->read.buf;
 
-	while (!bk_buf_get(pool, buf))
+	while (bk_buf_get(pool, buf))
 		if (bk_buf_cancel(pool, buf))
 			return false;
 	return true;

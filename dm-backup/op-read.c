@@ -7,6 +7,9 @@
 #include "op-int.h"
 #include "reader.h"
 
+/* How long no runs are copied when there was no memory for one, jiffies. */
+#define BK_LEAN			(HZ / 10)
+
 /* How a read that has ended leaves its op. */
 enum bk_stage {
 	BK_STAGE_DONE,		/* writes go; its own is to be started */
@@ -112,6 +115,9 @@ static void bk_op_read_failed(struct bk_op *op, blk_status_t status)
 	bk_pit_look_from(pit, op->first);
 	if (op->base != op) {
 		;	/* who waits looks again */
+	} else if (op->nr > 1 && status == BLK_STS_RESOURCE) {
+		/* There is memory for one cluster at least: who waits takes it. */
+		WRITE_ONCE(pit->lean_until, jiffies + BK_LEAN);
 	} else if (op->nr > 1) {
 		bk_pit_be_careful(pit, op);
 	} else if (!bk_pit_is_stopped(pit)) {

@@ -104,6 +104,7 @@ static void bk_pit_setup(struct bk_pit *pit)
 	pit->lane_shift = chunk > 1 ? ilog2(roundup_pow_of_two(chunk)) : 0;
 	atomic_long_set(&pit->todo, pit->clusters);
 	atomic_set(&pit->writers, 1);	/* dropped by bk_pit_replace() */
+	pit->lean_until = jiffies;
 	spin_lock_init(&pit->lock);
 	INIT_LIST_HEAD(&pit->staged);
 	INIT_LIST_HEAD(&pit->retry);

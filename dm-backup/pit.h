@@ -179,6 +179,7 @@ struct bk_pit_params {
  * @coming:	bytes of those that are being read
  * @cursor:	where the next background copy is looked for
  * @careful:	[first, end) of clusters to copy one by one after a read error
+ * @lean_until:	copy one by one until then, jiffies: there is no memory for more
  * @successor:	what has taken its place, a reference; set before it is stopped
  * @chain:	how many it may have to wait for
  * @writers:	its ops, one until it is replaced, and one while it is behind
@@ -224,6 +225,7 @@ struct bk_pit {
 	atomic64_t coming;
 	unsigned long cursor;
 	unsigned long careful[2];
+	unsigned long lean_until;
 	struct bk_pit *successor;
 	unsigned int chain;
 	atomic_t writers;

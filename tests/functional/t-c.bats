@@ -345,6 +345,31 @@ assert all(b[i] == i >> 12 & 255 for i in range(0, len(b), 4096))"'
 	same ref "$T"
 }
 
+@test "C16 no memory but the reserve: a write of many clusters goes on" {
+	local fail=/sys/kernel/debug/fail_page_alloc
+	[[ -d $fail ]] || skip "no fault injection in this kernel"
+	filter
+	snap ref
+	start j speed=1 cluster=8 cbw_timeout=0
+	wait_for 60 started j
+	# all that does not wait for memory gets none
+	echo 1 > $fail/ignore-gfp-wait
+	echo 0 > $fail/min-order
+	echo 0 > $fail/verbose
+	echo -1 > $fail/times
+	echo 100 > $fail/probability
+	w 0x21 5M 256K 3>&- &
+	writer=$!
+	wait_for 30 w_ended
+	echo 0 > $fail/probability
+	wait $writer
+	[[ $(job guest_copied j) -ge 512 ]]
+	go j
+	finished j
+	same ref "$T"
+}
+w_ended() { ! kill -0 $writer 2> /dev/null; }
+
 @test "C17 a file system in a file on a file system on the filter" {
 	mkfs.ext4 -q "$S"
 	filter
