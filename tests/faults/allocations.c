@@ -288,6 +288,8 @@ static const struct message {
 	  .after = "job cancel n" },
 	{ .text = "backup start n target=/dev/ram3 allow_larger=1 sync=incremental bitmap=p auto_dismiss=0 speed=1",
 	  .after = "job cancel n" },
+	{ .text = "backup start n target=/dev/ram3 allow_larger=1 fleece=/dev/ram4 sync=full auto_dismiss=0 speed=1",
+	  .after = "job cancel n" },
 	{ .text = "backup start n target=/dev/ram3 allow_larger=1 sync=none auto_dismiss=0",
 	  .after = "job cancel n" },
 	{ .text = "job list" },

@@ -104,6 +104,7 @@ void devices_init(void)
 {
 	device_io("/dev/ram2", image, METADATA, false);
 	device_io("/dev/ram3", image, METADATA, true);
+	device_io("/dev/ram4", image, METADATA, true);
 	device_io("/dev/ram1", image, METADATA, true);
 	device_io("/dev/ram0", image, METADATA, true);
 }

@@ -4,8 +4,9 @@
  * what must hold whatever failed. What does not is told by bad(), with the sweep
  * and the point it is at; a sweep is a line of TAP.
  *
- * /dev/ram0 is the origin, /dev/ram1 and /dev/ram3 are destinations, /dev/ram2 is
- * the metadata device, formatted. All are filled, so that they do not allocate.
+ * /dev/ram0 is the origin, /dev/ram1 and /dev/ram3 are destinations, /dev/ram4 is a
+ * fleece device, /dev/ram2 the metadata device, formatted. All are filled, so that they
+ * do not allocate.
  */
 #ifndef TESTS_LAB_H
 #define TESTS_LAB_H

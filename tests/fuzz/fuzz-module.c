@@ -14,7 +14,8 @@
  * a report's place.
  *
  * There are two filters, f and g, over /dev/ram0 and /dev/ram4. /dev/ram3 is
- * another origin, /dev/ram1 a destination, /dev/ram2 f's metadata device.
+ * another origin, /dev/ram1 a destination, /dev/ram2 f's metadata device, /dev/ram5 a
+ * fleece device.
  */
 
 #include "../lib/dm.h"
@@ -93,7 +94,8 @@ static const char *const options[] = {
 	"on_target_error", "on_cbw_error", "cbw_timeout", "auto_finalize",
 	"auto_dismiss", "freeze", "allow_larger", "target", "granularity",
 	"share", "copy_mode", "auto_switch", "buf_size", "unmap", "target_is_zero",
-	"all_dirty", "disabled", "persistent", "token", "none_such",
+	"all_dirty", "disabled", "persistent", "token", "fleece",
+	"none_such",
 };
 
 static const char *const features[] = {
@@ -110,6 +112,8 @@ static const char *const messages[] = {
 	"backup start N target=D sync=V O", "backup start N target=D sync=full O",
 	"backup start N target=/dev/ram1 allow_larger=1 sync=full speed=# O",
 	"backup start N target=/dev/ram1 allow_larger=1 sync=incremental bitmap=N",
+	"backup start N target=/dev/ram1 allow_larger=1 fleece=/dev/ram5 sync=full speed=# O",
+	"backup start N target=/dev/ram1 allow_larger=1 fleece=D sync=V O",
 	"backup start N target=/dev/ram1 allow_larger=1 sync=none O",
 	"backup start N target=/dev/ram3 allow_larger=1 sync=none share=N O",
 	"mirror start N target=D sync=V O",
