@@ -105,6 +105,37 @@ stands_still() {
 }
 at_least() { [[ $(job done j) -ge $1 ]]; }
 
+@test "H4 with a fleece device: what is moved is paid for, once" {
+	filter
+	one_in 5 moves_one_each_second
+}
+# Were it charged when it is fleeced, too, nothing would go for eight seconds more; were
+# it not charged when it is moved, all would go at once.
+moves_one_each_second() {
+	local i d own left t1 least most good=1
+	t1=$(now_ms)
+	start j speed=65536 max_chunk=128 fleece=/dev/ram2
+	w 0x31 8M 512K
+	wait_for 60 fleeced_is_at_least 1024
+	own=$(($(job done j) / 128))
+	for i in 1 2 3 4; do
+		sleep 0.7
+		least=$((($(now_ms) - t1 - 500) / 1000))
+		d=$(($(job done j) / 128))
+		most=$((($(now_ms) - t1) / 1000 + 1))
+		echo "after $(($(now_ms) - t1)) ms: $d clusters"
+		((d >= least)) || good=0
+		((d <= most)) || wrong=1
+	done
+	left=$(($(job fleeced j) / 128))
+	echo "$own before the write, $left not moved"
+	# They come first: all since then were moves, but for the one that is being discarded.
+	((left <= 8 - (d - own) + 1)) || wrong=1
+	ended j
+	((good && d >= own + 2))
+}
+fleeced_is_at_least() { [[ $(job fleeced j) -ge $1 ]]; }
+
 @test "H5 many workers do not overshoot by more than one request" {
 	filter
 	start j speed=1 max_workers=32
