@@ -76,6 +76,58 @@ origin_is_found() {
 	[ "$(cat /mnt/data/marker)" = after ]
 }
 
+# What udev knows of it now: it is nobody's to look at, to mount or to make a unit of,
+# and found by its own name alone.
+is_hidden() { # DEV
+	local p want
+	p=$'\n'$(udevadm info -q property -n "$1")$'\n'
+	echo "$p"
+	for want in UDISKS_IGNORE=1 SYSTEMD_READY=0 DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG=1 \
+		DM_UDEV_DISABLE_DISK_RULES_FLAG=1 DM_UDEV_DISABLE_OTHER_RULES_FLAG=1; do
+		[[ $p == *$'\n'"$want"$'\n'* ]] || { echo "no $want"; return 1; }
+	done
+	[[ $p != *$'\n'ID_FS_* ]] || return 1
+	[ "$(udevadm info -q symlink -n "$1")" = "${1#/dev/}" ]
+}
+# told DEVNAME: all events of it that others were told, one a line
+told() { awk -v RS= -v dev="DEVNAME=$1" '{ gsub("\n", " ") } index($0 " ", dev " ")' /tmp/events; }
+monitor_runs() { [[ $(< /tmp/events) == *UDEV* ]]; }
+gone_for_others() { [[ $(told "$1") == *ACTION=remove* ]]; }
+
+@test "udev: no link, unit or mount is made of a view, at any moment" {
+	local monitor dev
+	volumes
+	: > /tmp/events
+	stdbuf -oL udevadm monitor --udev --property > /tmp/events 3>&- &
+	monitor=$!
+	wait_for 20 monitor_runs
+	dmbackup view create v/data now --scratch v/copy
+	dev=$(readlink -f /dev/mapper/now)
+	[ "$(e2label $dev)" = data ] # it looks like the device itself
+	is_hidden /dev/mapper/now
+	origin_is_found
+	is_hidden /dev/mapper/now
+	udevadm trigger --settle --action=add --name-match=$dev
+	is_hidden /dev/mapper/now
+	dmsetup suspend now
+	dmsetup resume now
+	udevadm settle
+	is_hidden /dev/mapper/now
+	# what udevd does when somebody has had it open for writing
+	udevadm trigger --settle --action=change --name-match=$dev
+	is_hidden /dev/mapper/now
+	origin_is_found
+	dmbackup view remove now
+	wait_for 20 gone_for_others $dev
+	kill $monitor
+	told $dev
+	[ "$(told $dev | grep -c ACTION=change)" -ge 4 ]
+	! told $dev | grep -E 'ACTION=(add|change)' | grep -v UDISKS_IGNORE=1
+	! told $dev | grep -E 'ACTION=(add|change)' | grep -v SYSTEMD_READY=0
+	! told $dev | grep -E '/dev/disk/|ID_FS_'
+	nothing_left
+}
+
 @test "no pool and no room, or a limit: its scratch is in memory" {
 	modprobe zram num_devices=0 || skip "no zram"
 	volumes
