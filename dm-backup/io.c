@@ -23,17 +23,20 @@ static void bk_io_first_wait(struct bk_instance *in, struct bk_bio *pb)
 	pb->mw = NULL;
 }
 
-/* In map: @bio has to wait; @cold: for its region only. It is not counted. */
+/*
+ * In map: @bio has to wait, if @pending for copies, if @cold for its region; if neither
+ * it goes to a mirror as well, which is work for a work item. It is not counted.
+ */
 static int bk_io_wait(struct bk_instance *in, struct bio *bio,
-		      struct bk_bio *pb, bool cold)
+		      struct bk_bio *pb, bool pending, bool cold)
 {
 	if (dm_noflush_suspending(in->ti))
 		return DM_MAPIO_REQUEUE;
 	if (cold)
 		bk_store_want(in->origin->store, bio->bi_iter.bi_sector,
 			      bio_end_sector(bio));
-	if (!bk_bio_may_wait(bio)) {
-		if (!cold)
+	if (!bk_bio_may_wait(bio) && (pending || cold)) {
+		if (pending)
 			bk_io_hint(in->origin, bio);
 		bio_wouldblock_error(bio);
 		return DM_MAPIO_SUBMITTED;
@@ -48,7 +51,7 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 		      struct bk_bio *pb)
 {
 	struct bk_gate *gate = &in->origin->gate;
-	bool pending = true, skip = false, cold = false;
+	bool pending = true, skip = false, cold = false, both = false;
 	struct bk_cfg *cfg;
 
 	rcu_read_lock();
@@ -56,11 +59,12 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 	if (likely(cfg)) {
 		if (unlikely(bio_op(bio) != REQ_OP_WRITE && cfg->nr_pits))
 			skip = bk_io_cut(in, cfg, bio);
-		/* What goes to a mirror as well does so from a work item. */
-		pending = bk_io_is_pending(cfg, bio) || unlikely(cfg->both);
+		pending = bk_io_is_pending(cfg, bio);
 		if (likely(!pending))
 			cold = bk_io_is_cold(in->origin, cfg, bio);
-		if (likely(!pending && !cold))
+		/* What goes to a mirror as well does so from a work item. */
+		both = cfg->both;
+		if (likely(!pending && !cold && !both))
 			bk_io_mark(cfg, bio);
 	} else {
 		bk_io_cut_size(in, bio);	/* it can't be cut later */
@@ -68,11 +72,11 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 	rcu_read_unlock();
 	bk_io_note(pb, bio);
 
-	if (likely(!pending && !cold))
+	if (likely(!pending && !cold && !both))
 		return bk_bio_redirect(in, bio);
 	bk_gate_leave(gate, pb);
 	if (!skip)
-		return bk_io_wait(in, bio, pb, cold);
+		return bk_io_wait(in, bio, pb, pending, cold);
 	atomic64_add(bio->bi_iter.bi_size, &in->origin->discards_skipped);
 	bio_endio(bio);
 	return DM_MAPIO_SUBMITTED;

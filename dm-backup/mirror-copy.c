@@ -163,7 +163,7 @@ static void bk_mop_finish(struct bk_mop *op, bool ok)
 	spin_unlock(&mc->lock);
 	if (!stopped)
 		mc->ops->ended(mc);
-	wake_up_all(&mc->wait);
+	bk_mcopy_wake(mc);
 	bk_mcopy_put(mc);
 }
 
@@ -202,7 +202,6 @@ static void bk_mop_piece(struct bk_mop *op)
 	read->sectors = min_t(sector_t, op->end - op->sector,
 			      op->mc->params.max_chunk);
 	read->pos = 0;
-	op->writing = false;
 }
 
 /*
@@ -217,6 +216,7 @@ static bool bk_mop_may_write(struct bk_mop *op)
 	spin_lock(&mc->lock);
 	go = !mc->stopped;
 	op->writing = true;
+	op->since = jiffies;
 	bk_mop_arrived(op);
 	spin_unlock(&mc->lock);
 	return go;
@@ -235,6 +235,8 @@ static bool bk_mop_read_on(struct bk_mop *op)
 	spin_lock(&mc->lock);
 	go = !mc->stopped;
 	if (go) {
+		op->writing = false;
+		op->since = jiffies;
 		bk_mop_piece(op);
 		bk_read_queue(&op->read);
 	}

@@ -85,7 +85,8 @@ struct bk_mcopy_ops {
  * @end:	of the last one
  * @skip:	the destination reads as zeroes there
  * @coming:	the destination does not know of the piece yet
- * @writing:	which of the two is under way
+ * @writing:	which of the two is under way; lock
+ * @since:	jiffies when the destination was given the piece; lock
  * @given_up:	nobody waits for it any more
  * @awaits:	writes in its range have to end before it begins; lock
  * @holders:	writes that wait for its end; lock
@@ -102,6 +103,7 @@ struct bk_mop {
 	bool skip;
 	bool coming;
 	bool writing;
+	unsigned long since;
 	bool given_up;
 	bool awaits;
 	struct bio_list holders;
@@ -138,7 +140,7 @@ struct bk_mcopy_params {
  * @ops:	the owner's
  * @owner:	the owner
  * @next:	see above
- * @wait:	woken when a copy has ended
+ * @wait:	woken when a copy or a write has ended
  * @stopped:	see above
  * @held:	none is to be started for now
  * @blocking:	writes go to the destination as well, but for some
@@ -211,6 +213,14 @@ static inline void bk_mcopy_get(struct bk_mcopy *mc)
 static inline sector_t bk_mop_start(const struct bk_mop *op)
 {
 	return (sector_t)op->first << op->mc->bits->shift;
+}
+
+/* A copy or a write has ended; bk_mcopy_finish() may wait for that, but rarely does. */
+static inline void bk_mcopy_wake(struct bk_mcopy *mc)
+{
+	/* Full barriers here and in waiting: one of the two sees the other. */
+	if (wq_has_sleeper(&mc->wait))
+		wake_up_all(&mc->wait);
 }
 
 void bk_mop_begin(struct bk_mop *op);

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Writes that go to a mirror's destination as well. The contract is in
+ * Writes that go to a mirror's destination as well: their two legs. The contract is in
  * mirror-write.h.
  */
 
-#include "mirror-write.h"
+#include "mirror-write-int.h"
 #include "cfg.h"
 
-#include <linux/blk-crypto.h>
 #include <linux/highmem.h>
 #include <linux/slab.h>
-
-/* How often it looks who waits for the destination too long. */
-#define BK_MWRITE_TICK		msecs_to_jiffies(50)
-
-/* How long it is waited for when a suspend is to give waiting bios back. */
-#define BK_MWRITE_NOFLUSH	HZ
 
 /* The destination's leg of a write of data: as it is, zero or not. Never changed. */
 static enum bk_zeroes bk_mwrite_as_data = BK_ZEROES_OFF;
@@ -58,274 +51,10 @@ void bk_mwrite_free(struct bk_mcopy *mc)
 }
 
 /*----------------------------------------------------------------*/
-/* Bios that wait */
-
-/**
- * bk_mwrite_send_in - send bios in again that waited
- * @mc:		the mirror
- * @bios:	the bios; empty afterwards
- *
- * Context: process; does not sleep.
- */
-void bk_mwrite_send_in(struct bk_mcopy *mc, struct bio_list *bios)
-{
-	struct bio *bio;
-
-	while ((bio = bio_list_pop(bios))) {
-		struct bk_bio *pb = dm_per_bio_data(bio, sizeof(*pb));
-
-		queue_work(mc->origin->cow_wq, &pb->work);
-	}
-}
-
-static void bk_mwrite_take(struct bio_list *bios, struct bio_list *from)
-{
-	bio_list_merge(bios, from);
-	bio_list_init(from);
-}
-
-/* Take all bios that wait, wherever they do; lock is held. */
-static void bk_mwrite_take_waiting(struct bk_mcopy *mc, struct bio_list *bios)
-{
-	struct bk_mwrite *op;
-	struct bk_mop *copy;
-
-	bk_mwrite_take(bios, &mc->queue);
-	list_for_each_entry(op, &mc->writes, list)
-		bk_mwrite_take(bios, &op->holders);
-	list_for_each_entry(copy, &mc->busy, list)
-		bk_mwrite_take(bios, &copy->holders);
-}
-
-/**
- * bk_mwrite_kick - send all waiting bios in again
- * @mc:		the mirror
- *
- * Context: process; does not sleep.
- */
-void bk_mwrite_kick(struct bk_mcopy *mc)
-{
-	struct bio_list bios = BIO_EMPTY_LIST;
-
-	spin_lock(&mc->lock);
-	bk_mwrite_take_waiting(mc, &bios);
-	spin_unlock(&mc->lock);
-	bk_mwrite_send_in(mc, &bios);
-}
-
-/*----------------------------------------------------------------*/
-/* Admission */
-
-/* Does it take part at all? Lock is held. */
-static bool bk_mwrite_wanted(struct bk_mcopy *mc)
-{
-	return !mc->stopped && !mc->held && !mc->late && !mc->ops->paused(mc);
-}
-
-static size_t bk_mwrite_bytes(struct bio *bio)
-{
-	return bio_op(bio) == REQ_OP_WRITE ?
-	       round_up((size_t)bio->bi_iter.bi_size, PAGE_SIZE) : 0;
-}
-
-/* What the buffers of all writes may take: a quarter of the budget. */
-static size_t bk_mwrite_limit(struct bk_mcopy *mc)
-{
-	return READ_ONCE(mc->origin->pool.limit) / 4;
-}
-
-/**
- * bk_mwrite_overlaps - is any write in flight in a range?
- * @mc:		the mirror; lock is held
- * @start:	first sector
- * @end:	end of the range, exclusive
- */
-bool bk_mwrite_overlaps(struct bk_mcopy *mc, sector_t start, sector_t end)
-{
-	struct bk_mwrite *op;
-
-	list_for_each_entry(op, &mc->writes, list)
-		if (op->start < end && start < op->end)
-			return true;
-	return false;
-}
-
-/* Is any of the writes in a range one whose writer does not wait for it? Lock is held. */
-static bool bk_mwrite_let_go_in(struct bk_mcopy *mc, sector_t start,
-				sector_t end)
-{
-	struct bk_mwrite *op;
-
-	list_for_each_entry(op, &mc->writes, list)
-		if (!op->bio && op->start < end && start < op->end)
-			return true;
-	return false;
-}
-
-/*
- * Is @bio to wait? If so, *@list is where. *@plain: it is to go to the origin, as if
- * the mode were background. Lock is held.
- */
-static bool bk_mwrite_must_wait(struct bk_mcopy *mc, struct bio *bio,
-				struct bio_list **list, bool *plain)
-{
-	sector_t start = bio->bi_iter.bi_sector, end = bio_end_sector(bio);
-	size_t bytes = bk_mwrite_bytes(bio);
-	struct bk_mwrite *op;
-	struct bk_mop *copy;
-
-	*plain = !bk_mwrite_wanted(mc);
-	if (*plain)
-		return false;
-	list_for_each_entry(copy, &mc->busy, list) {
-		*list = &copy->holders;
-		if (bk_mop_start(copy) >= end || start >= copy->end)
-			continue;
-		/* It begins after what it awaits, which may take any time. */
-		*plain = copy->awaits &&
-			 bk_mwrite_let_go_in(mc, bk_mop_start(copy), copy->end);
-		return !*plain;
-	}
-	list_for_each_entry(op, &mc->writes, list) {
-		if (op->start >= end || start >= op->end)
-			continue;
-		/* A leg whose writer did not wait for it may take any time. */
-		*plain = !op->bio;
-		*list = &op->holders;
-		return !*plain;
-	}
-	*list = &mc->queue;
-	/* One that is too large for a buffer needs none: bk_mwrite_leg(). */
-	return list_empty(&mc->spare) ||
-	       (bytes <= bk_mwrite_limit(mc) &&
-		mc->write_bytes + bytes > bk_mwrite_limit(mc));
-}
-
-/* What is to go to the destination? Lock is held. */
-static enum bk_mleg bk_mwrite_leg(struct bk_mcopy *mc, struct bio *bio)
-{
-	unsigned long first = bio->bi_iter.bi_sector >> mc->bits->shift;
-	unsigned long end = ((bio_end_sector(bio) - 1) >> mc->bits->shift) + 1;
-
-	if (find_next_zero_bit(mc->bits->words, end, first) >= end)
-		return BK_MLEG_NONE;
-	if (bio_op(bio) == REQ_OP_WRITE_ZEROES)
-		return READ_ONCE(mc->params.zeroes) == BK_ZEROES_OFF ?
-		       BK_MLEG_NONE : BK_MLEG_ZEROES;
-	if (bio_op(bio) != REQ_OP_WRITE || bio_has_crypt_ctx(bio) ||
-	    bio->bi_opf & (REQ_INTEGRITY | BK_REQ_ATOMIC) ||
-	    bk_mwrite_bytes(bio) > bk_mwrite_limit(mc))
-		return BK_MLEG_NONE;
-	return BK_MLEG_DATA;
-}
-
-static void bk_mwrite_buf_ready(struct bk_buf *buf)
-{
-}
-
-/* A buffer, if there is one now. */
-static bool bk_mwrite_get_buf(struct bk_mwrite *op)
-{
-	struct bk_pool *pool = &op->mc->origin->pool;
-	struct bk_buf *buf = &op->read.buf;
-
-	while (bk_buf_get(pool, buf))
-		if (bk_buf_cancel(pool, buf))
-			return false;
-	return true;
-}
-
-/* Set up an op that has been taken for @bio; lock is held. */
-static void bk_mwrite_begin(struct bk_mwrite *op, struct bk_instance *in,
-			    struct bio *bio)
-{
-	struct bk_mcopy *mc = op->mc;
-
-	list_move(&op->list, &mc->writes);
-	WRITE_ONCE(mc->nr_writes, mc->nr_writes + 1);
-	kref_get(&mc->ref);
-	op->in = in;
-	op->bio = bio;
-	op->start = bio->bi_iter.bi_sector;
-	op->end = bio_end_sector(bio);
-	op->since = jiffies;
-	op->leg = bk_mwrite_leg(mc, bio);
-	op->bytes = op->leg == BK_MLEG_DATA ? bk_mwrite_bytes(bio) : 0;
-	mc->write_bytes += op->bytes;
-	op->origin_ended = false;
-	op->dest_ended = false;
-	bio_list_init(&op->holders);
-	/* Until it stops, or nothing is in flight any more. */
-	queue_delayed_work(mc->origin->cow_wq, &mc->tick, BK_MWRITE_TICK);
-}
-
-/**
- * bk_mwrite_admit - a write may go; is it to go both ways, and can it now?
- * @mc:		the mirror
- * @pb:		the bio's data; mw is set, to NULL if it goes to the origin only
- * @bio:	the bio, counted in the gate
- *
- * Context: process, under RCU; does not sleep. Return: false if it has to wait:
- * it is to leave the gate, and to call bk_mwrite_wait().
- */
-bool bk_mwrite_admit(struct bk_mcopy *mc, struct bk_bio *pb, struct bio *bio)
-{
-	struct bk_mwrite *op = NULL;
-	struct bio_list *list;
-	bool wait, plain;
-
-	spin_lock(&mc->lock);
-	wait = bk_mwrite_must_wait(mc, bio, &list, &plain);
-	if (!wait && !plain) {
-		op = list_first_entry(&mc->spare, struct bk_mwrite, list);
-		bk_mwrite_begin(op, pb->in, bio);
-	}
-	spin_unlock(&mc->lock);
-	pb->mw = op;
-	if (!op)
-		return !wait;
-
-	memset(&op->read, 0, sizeof(op->read));
-	bk_read_init(&op->read, mc->origin, mc->origin->cow_wq, NULL);
-	op->read.sector = op->start;
-	op->read.buf.ready = bk_mwrite_buf_ready;
-	op->read.buf.bytes = op->bytes;
-	if (op->leg == BK_MLEG_DATA && !bk_mwrite_get_buf(op))
-		op->leg = BK_MLEG_NONE;
-	return true;
-}
-
-/**
- * bk_mwrite_wait - wait for what keeps a write from being admitted
- * @mc:		the mirror
- * @pb:		the bio's data
- * @bio:	the bio, not counted
- *
- * Context: process; does not sleep.
- * Return: false if nothing does any more: it is to look again.
- */
-bool bk_mwrite_wait(struct bk_mcopy *mc, struct bk_bio *pb, struct bio *bio)
-{
-	struct bio_list *list;
-	bool wait, plain;
-
-	spin_lock(&mc->lock);
-	wait = bk_mwrite_must_wait(mc, bio, &list, &plain) &&
-	       !dm_noflush_suspending(pb->in->ti);
-	if (wait) {
-		bio_list_add(list, bio);
-		queue_delayed_work(mc->origin->cow_wq, &mc->tick,
-				   BK_MWRITE_TICK);
-	}
-	spin_unlock(&mc->lock);
-	return wait;
-}
-
-/*----------------------------------------------------------------*/
 /* The end of a write */
 
 /* Tell the writer. */
-static void bk_mwrite_tell(struct bio_list *bios)
+void bk_mwrite_tell(struct bio_list *bios)
 {
 	struct bio *bio;
 
@@ -352,7 +81,7 @@ static void bk_mwrite_release_bio(struct bk_mwrite *op, struct bio_list *bios)
  * Its writer does not wait for the destination any more, which may have the data or
  * not, and keeps buffer and range; lock is held.
  */
-static void bk_mwrite_let_go(struct bk_mwrite *op, struct bio_list *bios)
+void bk_mwrite_let_go(struct bk_mwrite *op, struct bio_list *bios)
 {
 	struct bk_bits *bits = op->mc->bits;
 
@@ -379,23 +108,6 @@ static void bk_mwrite_begin_copies(struct bk_mcopy *mc)
 		}
 }
 
-/* An op can be used again: one that waits for that may be in luck; lock is held. */
-static void bk_mwrite_put_back(struct bk_mwrite *op, struct bio_list *again)
-{
-	struct bk_mcopy *mc = op->mc;
-	struct bio *bio;
-
-	list_add(&op->list, &mc->spare);
-	WRITE_ONCE(mc->nr_writes, mc->nr_writes - 1);
-	mc->write_bytes -= op->bytes;
-	bio = bio_list_pop(&mc->queue);
-	if (bio)
-		bio_list_add(again, bio);
-	/* If it finds something else to wait for, nobody would ask the others. */
-	if (!mc->nr_writes)
-		bk_mwrite_take(again, &mc->queue);
-}
-
 /* Both legs have ended. */
 static void bk_mwrite_finish(struct bk_mwrite *op)
 {
@@ -418,7 +130,7 @@ static void bk_mwrite_finish(struct bk_mwrite *op)
 	if (!READ_ONCE(mc->nr_writes) && !READ_ONCE(mc->stopped) &&
 	    mc->ops->paused(mc))
 		mc->ops->ended(mc);
-	wake_up_all(&mc->wait);
+	bk_mcopy_wake(mc);
 	bk_mcopy_put(mc);
 }
 
@@ -581,127 +293,4 @@ void bk_mwrite_submit(struct bk_mwrite *op)
 	if (op->leg != BK_MLEG_NONE)
 		bk_mwrite_start_leg(op);
 	dm_submit_bio_remap(bio, NULL);
-}
-
-/*----------------------------------------------------------------*/
-/* Deadlines, and the end */
-
-/* Has somebody waited longer than he may? held.lock is held, for the suspend's. */
-static bool bk_mwrite_waited(struct bk_mcopy *mc, struct bk_instance *in,
-			     unsigned long since)
-{
-	unsigned int ms = READ_ONCE(mc->timeout);
-
-	if (dm_noflush_suspending(in->ti) &&
-	    time_after_eq(jiffies, since + BK_MWRITE_NOFLUSH))
-		return true;
-	return bk_instance_is_overdue(in, since) ||
-	       (ms && time_after_eq(jiffies, since + msecs_to_jiffies(ms)));
-}
-
-static bool bk_mwrite_bios_waited(struct bk_mcopy *mc, struct bio_list *bios)
-{
-	struct bio *bio;
-
-	bio_list_for_each(bio, bios) {
-		struct bk_bio *pb = dm_per_bio_data(bio, sizeof(*pb));
-
-		if (bk_mwrite_waited(mc, pb->in, pb->since))
-			return true;
-	}
-	return false;
-}
-
-/*
- * Is the destination late? *@waiting: somebody may wait for it yet. Lock is held. Who
- * waits for a write's range waits for its legs, so those are not looked at.
- */
-static bool bk_mwrite_is_late(struct bk_mcopy *mc, bool *waiting)
-{
-	struct bk_mwrite *op;
-	struct bk_mop *copy;
-	bool late;
-
-	*waiting = !bio_list_empty(&mc->queue);
-	spin_lock(&mc->origin->held.lock);
-	/* What is in use may be with legs whose writers don't wait any more. */
-	late = bk_mwrite_bios_waited(mc, &mc->queue);
-	list_for_each_entry(op, &mc->writes, list) {
-		*waiting |= !!op->bio;
-		late |= op->bio && op->origin_ended &&
-			bk_mwrite_waited(mc, op->in, op->since);
-	}
-	list_for_each_entry(copy, &mc->busy, list) {
-		*waiting |= !bio_list_empty(&copy->holders);
-		late |= bk_mwrite_bios_waited(mc, &copy->holders);
-	}
-	spin_unlock(&mc->origin->held.lock);
-	return late;
-}
-
-static void bk_mwrite_let_all_go(struct bk_mcopy *mc, struct bio_list *told,
-				 struct bio_list *again)
-{
-	struct bk_mwrite *op;
-
-	list_for_each_entry(op, &mc->writes, list)
-		bk_mwrite_let_go(op, told);
-	bk_mwrite_take_waiting(mc, again);
-}
-
-/**
- * bk_mwrite_tick - looks who waits for the destination too long
- * @work:	@tick of struct bk_mcopy
- */
-void bk_mwrite_tick(struct work_struct *work)
-{
-	struct bk_mcopy *mc = container_of(to_delayed_work(work),
-					   struct bk_mcopy, tick);
-	struct bio_list told = BIO_EMPTY_LIST, again = BIO_EMPTY_LIST;
-	bool late, waiting;
-
-	spin_lock(&mc->lock);
-	late = bk_mwrite_is_late(mc, &waiting);
-	if (late) {
-		mc->late = true;
-		bk_mwrite_let_all_go(mc, &told, &again);
-	}
-	if (waiting && !mc->stopped)
-		queue_delayed_work(mc->origin->cow_wq, &mc->tick,
-				   BK_MWRITE_TICK);
-	spin_unlock(&mc->lock);
-
-	/* First, so that a writer that has been told finds it. */
-	if (late)
-		mc->ops->late(mc);
-	bk_mwrite_tell(&told);
-	bk_mwrite_send_in(mc, &again);
-}
-
-/**
- * bk_mwrite_stop - the mirror has stopped: nobody waits for its destination
- * @mc:		the mirror, stopped
- *
- * Context: process; does not sleep.
- */
-void bk_mwrite_stop(struct bk_mcopy *mc)
-{
-	struct bio_list told = BIO_EMPTY_LIST, again = BIO_EMPTY_LIST;
-
-	spin_lock(&mc->lock);
-	bk_mwrite_let_all_go(mc, &told, &again);
-	spin_unlock(&mc->lock);
-	bk_mwrite_tell(&told);
-	bk_mwrite_send_in(mc, &again);
-}
-
-/**
- * bk_mwrite_exit - nothing of it runs in the filter's queues any more, but writes
- * @mc:		the mirror, stopped
- *
- * Context: process, sleeps.
- */
-void bk_mwrite_exit(struct bk_mcopy *mc)
-{
-	cancel_delayed_work_sync(&mc->tick);
 }

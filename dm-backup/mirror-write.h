@@ -11,8 +11,9 @@
  *   range is dirty, the write has ended as far as the origin goes. While the
  *   destination is late nothing waits for it, and all goes to the origin only.
  *   Dirty is set again, never cleared here, so whoever does not go this way (a write
- *   from before the mode was changed, one that can't wait) marks when it has
+ *   from before the mode was changed, one that has waited too long) marks when it has
  *   ended, as with copy_mode=background, and nothing is lost.
+ *   A REQ_NOWAIT write goes both ways if it need not wait here; else it gets EAGAIN.
  *
  * Which writes go both ways
  *   Data, and zeroes if the destination can write them. Not: discards and secure
@@ -30,7 +31,15 @@
  *   is, it has to wait: it leaves the gate, and bk_mwrite_wait() puts it on the
  *   list of what it waits for, having looked again. What has been admitted never
  *   waits for another bio, so it always ends.
- *   None of the waiting bios is counted; each looks at everything again.
+ *   None of the waiting bios is counted; each looks at everything again. One that has
+ *   waited for cbw_timeout of the mirror, or as long as a suspend allows, for whatever,
+ *   does not wait here any more: it goes to the origin only.
+ *
+ * Lateness
+ *   The destination is late when a write's leg, or a copy's write that others wait for,
+ *   has been with it for cbw_timeout, or as long as a suspend allows; until it has
+ *   written anything. What was waited for before that, other writes for one, is not its
+ *   fault, and makes nobody late but who has waited.
  *
  * The two legs
  *   The origin's is the bio itself, its data pointing to the buffer, so its flags
@@ -49,6 +58,7 @@
  *   Whether an op ends is decided under mc->lock, in process context.
  *   bk_mwrite_admit() is called under RCU, neither sleeps nor waits for memory.
  *   The hooked end of the bio may come in an interrupt.
+ *   mirror-write-int.h says which file is about what.
  */
 
 #ifndef BK_MIRROR_WRITE_H

@@ -79,6 +79,19 @@ is() {
 	quick holds "$4" "$1" "$at" "$len"
 }
 
+# nowait OFFSET: a direct write of 4096 bytes to F with RWF_NOWAIT. 11: it would wait.
+nowait() {
+	python3 -c '
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
+buf = mmap.mmap(-1, 4096)
+buf.write(b"n" * 4096)
+try:
+    os.pwritev(fd, [buf], int(sys.argv[2]), os.RWF_NOWAIT)
+except BlockingIOError:
+    sys.exit(11)' "$F" "$1"
+}
+
 # snap NAME [DEV]: keep a copy of a device's contents.
 snap() { dd if="${2:-$S}" of="/tmp/snap-$1" bs=1M iflag=direct status=none; }
 same() { cmp "$2" "/tmp/snap-$1"; }

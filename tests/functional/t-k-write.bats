@@ -205,6 +205,76 @@ switched() { [[ $(job copy_mode "$1") == write_blocking ]]; }
 	finished m
 }
 
+@test "K a write that has waited for others does not make the destination late" {
+	local round=0
+	dmsetup create t --table "0 $SECTORS linear $T 0"
+	dmsetup create u --table "0 $SECTORS linear /dev/ram3 0"
+	filter buffer 2048
+	to /dev/mapper/t both m cbw_timeout=3000
+	wait_state m ready
+	one_in 5 waits_elsewhere
+	msg job cancel m
+	finished m
+	same_as "$S" "$T"
+}
+# A write waits three seconds for a backup's destination, and then finds the mirror's busy.
+# It is not late, unless this host is: what it has been given has not been there for long.
+waits_elsewhere() {
+	local other this late ok=1 k=k$((++round))
+	wait_for 60 in_step m
+	late=$(job late m)
+	msg backup start $k target=/dev/mapper/u sync=none on_cbw_error=break_guest_write cbw_timeout=0 auto_dismiss=0
+	wait_for 60 is_started $k
+	w 0x42 1M 256K # it is saved
+	hang u
+	w 0x41 8M 4K 3>&- &
+	other=$!
+	wait_for 30 someone_waits
+	quick sleep 3200
+	hang t
+	w $((0x50 + round)) 1M 256K 3>&- & # a quarter of the buffer
+	this=$!
+	wait_for 30 is $((0x50 + round)) 1M 256K "$S"
+	unhang u
+	wait $other
+	kill -0 $this || ok=0
+	echo "late: $(job late m), was $late"
+	[[ $(job late m) == "$late" ]] || ok=0
+	unhang t
+	wait $this
+	msg job cancel $k force
+	wait_state $k concluded
+	msg job dismiss $k
+	((ok))
+}
+
+@test "K a NOWAIT write goes both ways, and comes back at once if others are in its way" {
+	local before
+	dmsetup create t --table "0 $SECTORS linear $T 0"
+	filter
+	nowait $((12 << 20)) || skip "the origin takes no NOWAIT"
+	to /dev/mapper/t both m cbw_timeout=0
+	wait_for 60 in_step m
+	before=$(job mirrored m)
+	nowait $((4 << 20))
+	went_both m $((before + 8))
+	in_step m
+	same_as "$S" "$T"
+	hang t
+	w 0x61 1M 64K 3>&- &
+	wait_for 30 is 0x61 1M 64K "$S"
+	run nowait $((1 << 20))
+	[ "$status" -eq 11 ]
+	[ "$(status held)" = 0 ]
+	unhang t
+	wait $!
+	nowait $((1 << 20))
+	in_step m
+	same_as "$S" "$T"
+	msg job cancel m
+	finished m
+}
+
 @test "K cancelled, removed, suspended while writes wait for a destination that hangs" {
 	dmsetup create t --table "0 $SECTORS linear $T 0"
 	filter

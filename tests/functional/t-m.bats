@@ -71,19 +71,6 @@ requests() { # DEV: of 8 MiB in 1 MiB writes to it
 	[ "$(requests "$F")" = "$plain" ]	# saved
 }
 
-# nowait OFFSET: a direct write of 4096 bytes with RWF_NOWAIT
-nowait() {
-	python3 -c '
-import mmap, os, sys
-fd = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
-buf = mmap.mmap(-1, 4096)
-buf.write(b"n" * 4096)
-try:
-    os.pwritev(fd, [buf], int(sys.argv[2]), os.RWF_NOWAIT)
-except BlockingIOError:
-    sys.exit(11)' "$F" "$1"
-}
-
 @test "M3 a NOWAIT write that would wait comes back at once, and has started its copy" {
 	# on this kernel, does a RAM disk take NOWAIT at all?
 	filter
