@@ -335,8 +335,22 @@ void bk_gate_replace(struct bk_gate *gate, struct bk_cfg *next)
 }
 
 /**
+ * bk_gate_close_begin - it is about to be closed: no cut comes any more
+ * @gate:	the gate, which has drained; its cfg_lock is held, and bk_cut_mutex,
+ *		which need not be any longer then
+ *
+ * Until bk_gate_reopen(). Context: process; does not sleep.
+ */
+void bk_gate_close_begin(struct bk_gate *gate)
+{
+	lockdep_assert_held(&gate->cfg_lock);
+	WARN_ON_ONCE(gate->mode & ~BK_GATE_ENDS);
+	bk_gate_set(gate, 0, BK_GATE_SLOW | BK_GATE_DRAINING);
+}
+
+/**
  * bk_gate_close - keep writes out until none is in flight, and then on
- * @gate:	the gate, which has drained; its cfg_lock is held, and bk_cut_mutex
+ * @gate:	the gate, after bk_gate_close_begin(); its cfg_lock is held
  * @timeout:	how long to wait for those in flight, in jiffies
  *
  * Until bk_gate_reopen() the caller allocates nothing that waits for a write,
@@ -347,8 +361,6 @@ void bk_gate_replace(struct bk_gate *gate, struct bk_cfg *next)
 bool bk_gate_close(struct bk_gate *gate, unsigned long timeout)
 {
 	lockdep_assert_held(&gate->cfg_lock);
-	WARN_ON_ONCE(gate->mode & ~BK_GATE_ENDS);
-	bk_gate_set(gate, 0, BK_GATE_SLOW | BK_GATE_DRAINING);
 	/* As in bk_gate_cut(): all are counted, and leavers see DRAINING. */
 	synchronize_rcu();
 	bk_gate_set(gate, 0, BK_GATE_CLOSED);

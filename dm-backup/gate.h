@@ -35,9 +35,10 @@
  *   opening, so a write that is counted by then finds it set when it ends, and
  *   one of the old epoch finds DRAINING set.
  *
- * Closing for longer (bk_gate_close), for a mirror's end
+ * Closing for longer (bk_gate_close_begin, bk_gate_close), for a mirror's end
  *   As 1 and 2, then it waits for all writes in flight, but not for long. Until
- *   bk_gate_reopen() none is: what is on the origin stays.
+ *   bk_gate_reopen() none is: what is on the origin stays. From the beginning to
+ *   that it has not drained: who wants to cut waits, and not with bk_cut_mutex.
  *
  * Locks and contexts
  *   lock      spinlock: mode (writes), parked. Process context only; taken
@@ -212,6 +213,7 @@ enum bk_enter bk_gate_enter_slow(struct bk_gate *gate, struct bio *bio,
 bool bk_gate_wait_drained(struct bk_gate *gate, unsigned long timeout);
 void bk_gate_cut(struct list_head *parts);
 void bk_gate_replace(struct bk_gate *gate, struct bk_cfg *next);
+void bk_gate_close_begin(struct bk_gate *gate);
 bool bk_gate_close(struct bk_gate *gate, unsigned long timeout);
 void bk_gate_reopen(struct bk_gate *gate);
 

@@ -143,6 +143,38 @@ static int bk_mirror_may_close(struct bk_mirror *m, bool pivot)
 	return why ? bk_job_stand_by(&m->job, -EBUSY, "%s", why) : 0;
 }
 
+static void bk_mirror_unlock(struct bk_origin *origin)
+{
+	mutex_unlock(&origin->gate.cfg_lock);
+	mutex_unlock(&origin->lock);
+	mutex_unlock(&origin->live_lock);
+}
+
+/*
+ * Take all locks that are needed while the gate is closed, and see whether it may
+ * be. While live_lock is held the table stays, and does not stop. bk_cut_mutex is
+ * every filter's and is only needed to begin: after that this one is occupied.
+ */
+static int bk_mirror_lock(struct bk_mirror *m, bool pivot)
+{
+	struct bk_origin *origin = m->job.origin;
+	int r;
+
+	bk_origin_lock_cut(origin);
+	mutex_lock(&origin->live_lock);
+	mutex_lock(&origin->lock);
+	mutex_lock(&origin->gate.cfg_lock);
+	r = bk_mirror_may_close(m, pivot);
+	if (!r) {
+		bk_origin_occupy(origin);
+		bk_gate_close_begin(&origin->gate);
+	} else {
+		bk_mirror_unlock(origin);
+	}
+	mutex_unlock(&bk_cut_mutex);
+	return r;
+}
+
 /*
  * Close the gate, do what is to be done, and open it. -EAGAIN: it can't be closed
  * now. -EBUSY: the job is on standby.
@@ -157,15 +189,7 @@ static int bk_mirror_close(struct bk_mirror *m, bool pivot)
 
 	if (pivot)
 		bk_pivot_prepare(&p, origin, m->dest->bdev.bdev);
-	/*
-	 * All locks that are needed before the gate is closed. While live_lock is
-	 * held the table stays, and does not stop.
-	 */
-	mutex_lock(&bk_cut_mutex);
-	mutex_lock(&origin->live_lock);
-	mutex_lock(&origin->lock);
-	mutex_lock(&gate->cfg_lock);
-	r = bk_mirror_may_close(m, pivot);
+	r = bk_mirror_lock(m, pivot);
 	if (r)
 		goto out;
 	end = jiffies + msecs_to_jiffies(BK_MIRROR_CLOSED_MS);
@@ -175,11 +199,9 @@ static int bk_mirror_close(struct bk_mirror *m, bool pivot)
 			    bk_mirror_freeze_closed(m, end);
 		bk_gate_reopen(gate);
 	}
+	bk_mirror_unlock(origin);
+	bk_origin_vacate(origin);
 out:
-	mutex_unlock(&gate->cfg_lock);
-	mutex_unlock(&origin->lock);
-	mutex_unlock(&origin->live_lock);
-	mutex_unlock(&bk_cut_mutex);
 	bk_pivot_finish(&p);
 	return r;
 }

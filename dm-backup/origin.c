@@ -239,7 +239,7 @@ void bk_origin_adopt(struct bk_instance *in)
 	if (in->ti->len == origin->len && !moved && !foreign)
 		return;
 	/* No cut is to install what was prepared before. */
-	mutex_lock(&bk_cut_mutex);
+	bk_origin_lock_cut(origin);
 	mutex_lock(&origin->lock);
 	origin->ops->reset(origin, moved ?
 			   "the device has another origin now" : foreign ?
@@ -422,9 +422,13 @@ static void bk_origin_discard(struct bk_origin *origin)
 /* Does @in stand on @bdev, or will it once a mirror has ended? Under bk_cut_mutex. */
 static bool bk_instance_has(struct bk_instance *in, struct block_device *bdev)
 {
-	struct dm_dev *next = READ_ONCE(in->next);	/* only set meanwhile */
+	/*
+	 * Its filter may be occupied by a pivot. Pairs with the release in
+	 * bk_pivot_exchange(): who finds no next one any more finds it in dev.
+	 */
+	struct dm_dev *next = smp_load_acquire(&in->next);
 
-	return in->dev->bdev == bdev || (next && next->bdev == bdev);
+	return READ_ONCE(in->dev)->bdev == bdev || (next && next->bdev == bdev);
 }
 
 /* Is @in's device under another filter, or is it that filter itself? */
@@ -478,6 +482,65 @@ struct bk_origin *bk_origin_find(const char *name, size_t len)
 		    !strncmp(origin->name, name, len))
 			return origin;
 	return NULL;
+}
+
+/**
+ * bk_origin_await - wait until a filter is not occupied
+ * @origin:	the filter; bk_cut_mutex is held, and let go of while it waits
+ *
+ * Context: process, sleeps for a bounded time.
+ * Return: true if it has waited: what was found under the mutex may be different by
+ * now, and the filter may have gone. Else its locks are free, or soon will be, while
+ * the mutex is held.
+ */
+bool bk_origin_await(struct bk_origin *origin)
+{
+	lockdep_assert_held(&bk_cut_mutex);
+	if (!READ_ONCE(origin->occupied))
+		return false;
+	bk_origin_get(origin);
+	mutex_unlock(&bk_cut_mutex);
+	wait_event(origin->jobs_wait, !READ_ONCE(origin->occupied));
+	bk_origin_put(origin);
+	mutex_lock(&bk_cut_mutex);
+	return true;
+}
+
+/**
+ * bk_origin_lock_cut - take bk_cut_mutex, to take locks of a filter inside it
+ * @origin:	the filter; the caller has a reference on its memory
+ *
+ * Context: process, sleeps for a bounded time.
+ */
+void bk_origin_lock_cut(struct bk_origin *origin)
+{
+	mutex_lock(&bk_cut_mutex);
+	while (bk_origin_await(origin))
+		;
+}
+
+/**
+ * bk_origin_occupy - the filter's locks will be held for longer than a moment
+ * @origin:	the filter, not occupied; bk_cut_mutex is held, and those locks are or
+ *		will be taken before it is let go of
+ */
+void bk_origin_occupy(struct bk_origin *origin)
+{
+	lockdep_assert_held(&bk_cut_mutex);
+	WRITE_ONCE(origin->occupied, true);
+}
+
+/**
+ * bk_origin_vacate - and have been given back
+ * @origin:	the filter
+ *
+ * Context: process; does not sleep. The caller has a reference on its memory.
+ */
+void bk_origin_vacate(struct bk_origin *origin)
+{
+	/* What was done under the locks comes with them. */
+	WRITE_ONCE(origin->occupied, false);
+	wake_up_all(&origin->jobs_wait);
 }
 
 /**
@@ -556,9 +619,12 @@ static int bk_origin_enter(struct bk_instance *in, struct bk_origin *spare,
 {
 	struct bk_origin *origin;
 
+	/* One that is occupied may have another origin afterwards. */
+	do {
+		origin = bk_origin_of(dm_table_get_md(in->ti->table));
+	} while (origin && bk_origin_await(origin));
 	if (bk_origin_is_taken(in, error))
 		return -EBUSY;
-	origin = bk_origin_of(dm_table_get_md(in->ti->table));
 	if (origin) {
 		*error = bk_origin_mismatch(origin, in);
 		if (*error)
@@ -698,7 +764,7 @@ void bk_origin_detach(struct bk_instance *in)
 	struct bk_origin *origin = in->origin;
 	bool last;
 
-	mutex_lock(&bk_cut_mutex);
+	bk_origin_lock_cut(origin);
 	list_del(&in->list);
 	last = list_empty(&origin->instances);
 	if (last) {

@@ -24,7 +24,8 @@
  * Locks, in the order they are taken
  *   bk_cut_mutex   mutex; one cut at a time; also held when an origin
  *                  is made or taken out of the registry, so that a cut's
- *                  participants stay.
+ *                  participants stay. It is every filter's: no I/O is waited for
+ *                  under it, see below.
  *   lock           mutex: jobs and bitmaps. Allocating
  *                  under it is fine, waiting for I/O is not. Never taken by map
  *                  or end_io, nor between the closing and the opening of gates.
@@ -32,6 +33,21 @@
  *   live_lock      mutex: live. Taken by resume and postsuspend (under dm's
  *                  suspend_lock), by the destructor and by events.
  *   held.lock, io_lock (irq-safe), pool.lock, gate.lock: spinlocks, leaves.
+ *
+ * Occupied filters
+ *   The end of a mirror has a filter's locks (live_lock, lock, gate.cfg_lock) while
+ *   it waits for the destination, for up to 2 s. Who wanted one of them inside
+ *   bk_cut_mutex would pass that wait on to all filters. So that end takes them
+ *   under the mutex, marks the filter as occupied, and lets go of the mutex before it
+ *   waits. Who wants the mutex to take any of these locks inside it calls
+ *   bk_origin_lock_cut() or bk_origin_await(), which wait for the mark to go with
+ *   the mutex free, and finds it gone for as long as the mutex is held. So while a
+ *   filter is occupied no instance of it comes or goes. A cut is made only when the
+ *   gate has drained, which it has not before that end has given the locks back.
+ *   Claiming a device for a pivot has live_lock while it opens the device, and does
+ *   the same; no cut takes that lock.
+ *   The mark is set under bk_cut_mutex, and taken away when the locks have been
+ *   given back.
  */
 
 #ifndef BK_ORIGIN_H
@@ -64,7 +80,8 @@ struct bk_txn_part;
  * @origin:	a reference; set from ctr to dtr
  * @ti:		the target
  * @dev:	the origin device, as opened by this table. Another one after a
- *		pivot: written with the gate closed, under live_lock
+ *		pivot: written with the gate closed, under live_lock; the filter is
+ *		occupied
  * @next:	NULL, or what a pivot is to put there; live_lock, or in dtr
  * @left:	NULL, or what it has put away: reads may be in flight there; the same
  * @budget:	feature "buffer": bytes
@@ -153,11 +170,12 @@ struct bk_error {
  * @md:		the mapped device, a key
  * @name:	of the mapped device, MAJ:MIN, for what is printed
  * @len:	what jobs and points in time are made for: sectors of the device...
- * @dev:	...and of which origin. Written under lock and bk_cut_mutex, by
- *		who has put an end to all jobs
+ * @dev:	...and of which origin. Written under lock, and bk_cut_mutex or while
+ *		@occupied, by who has put an end to all jobs
  * @instances:	of struct bk_instance; bk_cut_mutex
  * @ops:	what the rooms above do for it
  * @dead:	out of the registry; bk_cut_mutex. Without it: only a hint
+ * @occupied:	its locks are held for longer than a moment, see above
  * @users:	transactions that look at its bitmaps; it is not shut down meanwhile
  * @cut:	the part in the transaction whose cut is being drained; set under
  *		bk_cut_mutex, taken when it has drained
@@ -183,7 +201,8 @@ struct bk_error {
  * @jobs:	of struct bk_job
  * @bitmaps:	of struct bk_bitmap
  * @bitmaps_freed: how many times one became free to be used
- * @jobs_wait:	woken when a job has gone, a bitmap is free, or @users is zero
+ * @jobs_wait:	woken when a job has gone, a bitmap is free, @users is zero, or it is
+ *		not @occupied any more
  * @errors:	ring of refusals
  * @next_error:	next slot of it
  * @io_lock:	protects what follows; irq-safe
@@ -211,6 +230,7 @@ struct bk_origin {
 	dev_t dev;
 	struct list_head instances;
 	bool dead;
+	bool occupied;
 	atomic_t users;
 	struct bk_txn_part *cut;
 	const struct bk_origin_ops *ops;
@@ -317,6 +337,10 @@ void bk_origin_put(struct bk_origin *origin);
 bool bk_origin_is_new(struct bk_instance *in);
 bool bk_origin_is_removed(struct bk_origin *origin);
 struct bk_origin *bk_origin_find(const char *name, size_t len);
+bool bk_origin_await(struct bk_origin *origin);
+void bk_origin_lock_cut(struct bk_origin *origin);
+void bk_origin_occupy(struct bk_origin *origin);
+void bk_origin_vacate(struct bk_origin *origin);
 bool bk_origin_use(struct bk_origin *origin);
 void bk_origin_unuse(struct bk_origin *origin);
 

@@ -111,7 +111,7 @@ void bk_pivot_unclaim(struct bk_origin *origin)
 	struct bk_instance *in;
 
 	/* An instance that is on the list has its table. */
-	mutex_lock(&bk_cut_mutex);
+	bk_origin_lock_cut(origin);
 	mutex_lock(&origin->live_lock);
 	list_for_each_entry(in, &origin->instances, list) {
 		if (in->next)
@@ -175,8 +175,8 @@ const char *bk_pivot_obstacle(struct bk_origin *origin, struct bk_job *job)
 
 /**
  * bk_pivot_exchange - the device that was claimed is the origin from here on
- * @origin:	the filter; the gate is closed, bk_cut_mutex, live_lock and lock are
- *		held, and the live table has claimed it
+ * @origin:	the filter, occupied; the gate is closed, live_lock and lock are held,
+ *		and the live table has claimed it
  *
  * Context: process; does not sleep.
  */
@@ -184,13 +184,13 @@ void bk_pivot_exchange(struct bk_origin *origin)
 {
 	struct bk_instance *in = origin->live;
 
-	lockdep_assert_held(&bk_cut_mutex);
 	lockdep_assert_held(&origin->live_lock);
 	lockdep_assert_held(&origin->lock);
 	in->left = in->dev;
 	/* Who is counted after the gate's opening sees it (order no. 2). */
 	WRITE_ONCE(in->dev, in->next);
-	in->next = NULL;
+	/* pairs with the acquire in bk_instance_has() */
+	smp_store_release(&in->next, NULL);
 	origin->dev = in->dev->bdev->bd_dev;
 	spin_lock_irq(&origin->io_lock);
 	if (origin->io_bdev)

@@ -15,7 +15,8 @@
  * Steps, which are its user's (mirror.c)
  *   1. the device is open, nobody else has claimed it;
  *   2. bk_pivot_claim();
- *   3. under bk_cut_mutex, live_lock and origin->lock: bk_pivot_obstacle();
+ *   3. under bk_cut_mutex, live_lock and origin->lock: bk_pivot_obstacle(), and the
+ *      filter is occupied from here on (origin.h): no table is loaded meanwhile;
  *   4. with the gate closed, and the device the same as the origin, durably:
  *      bk_pivot_record(), so that the metadata device knows of it, durably, too;
  *      bk_pivot_exchange();
@@ -24,7 +25,8 @@
  *
  * Locks
  *   live_lock: in->next, in->left, and in->dev for who writes it. The live table
- *   neither stops nor goes while it is held.
+ *   neither stops nor goes while it is held. Other filters' tables, which may not
+ *   stand on the same device, read next and dev under bk_cut_mutex (order no. 37).
  */
 
 #ifndef BK_PIVOT_H

@@ -69,7 +69,7 @@ static struct bk_freeze *bk_freeze_start(struct bk_origin *origin, int *err)
 
 	/* While it is in the registry, the mapped device is there. */
 	*err = -EBUSY;
-	mutex_lock(&bk_cut_mutex);
+	bk_origin_lock_cut(origin);
 	mutex_lock(&origin->live_lock);
 	if (!origin->dead && origin->live) {
 		f->disk = dm_disk(origin->md);

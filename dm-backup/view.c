@@ -206,7 +206,9 @@ static const char *bk_view_find(struct bk_view *view)
 	struct bk_job *job;
 
 	mutex_lock(&bk_cut_mutex);
-	origin = bk_origin_find(view->filter, strlen(view->filter));
+	do {
+		origin = bk_origin_find(view->filter, strlen(view->filter));
+	} while (origin && bk_origin_await(origin));
 	if (!origin) {
 		error = "There is no such backup filter";
 	} else if (!bk_view_is_origin(origin, view->dev)) {
