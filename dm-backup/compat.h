@@ -75,6 +75,16 @@ static inline void bk_bdev_close(struct bk_bdev *b)
 	b->bdev = NULL;
 }
 
+/*
+ * A count of a device's claims, for comparing: one may count more than once. It is
+ * changed under a lock of the block layer's: who has a claim sees all that were
+ * there before, and may miss one that comes.
+ */
+static inline int bk_bdev_claims(struct block_device *bdev)
+{
+	return READ_ONCE(bdev->bd_holders);
+}
+
 /* Bits of dm_table_get_mode(), and of what a device is opened for. */
 #ifdef BLK_OPEN_WRITE
 #define BK_MODE_WRITE	BLK_OPEN_WRITE

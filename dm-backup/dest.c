@@ -185,15 +185,15 @@ static void bk_dest_share_work(struct work_struct *work)
 {
 	struct bk_dest *dest = container_of(work, struct bk_dest, work);
 	unsigned int noio = memalloc_noio_save();
-	struct bk_bdev claim = dest->bdev;
 	struct bk_bdev b;
 	int r;
 
 	/* The same device: writes that are in flight don't notice. */
 	r = bk_bdev_open(&b, dest->dev, NULL);
 	if (!r) {
+		dest->claim = dest->bdev;
+		dest->claims = bk_bdev_claims(b.bdev);
 		dest->bdev = b;
-		bk_bdev_close(&claim);
 	}
 	memalloc_noio_restore(noio);
 	bk_dest_done(dest, r);
@@ -214,6 +214,7 @@ static void bk_dest_close(struct bk_dest *dest)
 	/* The last user's item may be about to return. */
 	if (dest->io_wq)
 		destroy_workqueue(dest->io_wq);
+	bk_dest_unclaim(dest);
 	if (dest->bdev.bdev) {
 		invalidate_bdev(dest->bdev.bdev);
 		bk_bdev_close(&dest->bdev);
@@ -322,8 +323,8 @@ void bk_dest_flush(struct bk_dest *dest)
 }
 
 /**
- * bk_dest_share - let go of the claim, but keep it open, asynchronously
- * @dest:	the destination, open and not busy
+ * bk_dest_share - open it without a claim, too, asynchronously
+ * @dest:	the destination, open and not busy; once only
  *
  * The owner is told when it is done; @error says how it went.
  */
@@ -333,6 +334,27 @@ void bk_dest_share(struct bk_dest *dest)
 	bk_dest_get(dest);	/* dropped by bk_dest_done() */
 	INIT_WORK(&dest->work, bk_dest_share_work);
 	queue_work(bk_wq, &dest->work);
+}
+
+/**
+ * bk_dest_unclaim - let go of the claim, now
+ * @dest:	the destination; nothing happens if it is not shared, or was unclaimed
+ *
+ * Context: process. It is open once more, so closing it here takes no time.
+ */
+void bk_dest_unclaim(struct bk_dest *dest)
+{
+	if (dest->claim.bdev)
+		bk_bdev_close(&dest->claim);
+}
+
+/**
+ * bk_dest_has_one_claim - has just one claimed it?
+ * @dest:	the destination, unclaimed; whose claim it is the caller knows
+ */
+bool bk_dest_has_one_claim(struct bk_dest *dest)
+{
+	return bk_bdev_claims(dest->bdev.bdev) == dest->claims;
 }
 
 /**

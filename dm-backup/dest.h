@@ -4,7 +4,8 @@
  *
  * What it promises
  *   It is open exclusively from bk_dest_open() until the last reference goes, or
- *   bk_dest_share(): then it only is open, for somebody else to claim it.
+ *   bk_dest_unclaim(): then it only is open, for somebody else to claim it. What of
+ *   that may take long is done before, by bk_dest_share().
  *   Whatever may take as long as the device likes happens in the module's
  *   workqueue (opening, flushing, closing) or in its own (its writes, whose
  *   submit_bio() sleeps when the device's queue is full), never in the
@@ -81,6 +82,8 @@ struct bk_slot {
  * @dev:	device number
  * @path:	to look @dev up by when it is opened, or NULL
  * @bdev:	the open device; @bdev.bdev is NULL before and after
+ * @claim:	once it is shared, the opening that claims it, until that is let go of
+ * @claims:	bk_bdev_claims() while that was the only claim
  * @work:	opens, flushes, shares or closes
  * @busy:	opening, flushing or sharing
  * @closed:	it is not open any more
@@ -106,6 +109,8 @@ struct bk_dest {
 	dev_t dev;
 	char *path;
 	struct bk_bdev bdev;
+	struct bk_bdev claim;
+	int claims;
 	struct work_struct work;
 	bool busy;
 	bool closed;
@@ -130,6 +135,8 @@ struct bk_dest *bk_dest_open(const char *name, struct workqueue_struct *wq,
 int bk_dest_probe(struct bk_dest *dest);
 void bk_dest_flush(struct bk_dest *dest);
 void bk_dest_share(struct bk_dest *dest);
+void bk_dest_unclaim(struct bk_dest *dest);
+bool bk_dest_has_one_claim(struct bk_dest *dest);
 bool bk_dest_wait(struct bk_dest *dest, unsigned long timeout);
 bool bk_dest_busy(struct bk_dest *dest);
 bool bk_dest_closed(struct bk_dest *dest);

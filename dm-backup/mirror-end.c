@@ -125,20 +125,32 @@ static int bk_mirror_pivot_closed(struct bk_mirror *m, struct bk_pivot *p,
 	return 0;
 }
 
+/* Whoever has the destination now may have written to it: it is no copy any more. */
+static int bk_mirror_taken(struct bk_mirror *m, int err)
+{
+	bk_job_say(&m->job, err, err == -EBUSY ?
+		   "destination %.64s was claimed by others" :
+		   "claiming destination %.64s failed", m->params.target);
+	/* The next step ends it; nobody else may ask for one. */
+	bk_job_kick(&m->job);
+	return err;
+}
+
 /* May the gate be closed for this? -EAGAIN: not now. Under all locks. */
 static int bk_mirror_may_close(struct bk_mirror *m, bool pivot)
 {
 	struct bk_origin *origin = m->job.origin;
 	const char *why;
+	int r;
 
 	if (!origin->live || bk_gate_is_draining(&origin->gate) ||
 	    !bk_mirror_go_on(m->mc))
 		return -EAGAIN;
 	if (!pivot)
 		return 0;
-	/* A table that was loaded meanwhile has to claim it, too. */
-	if (!bk_pivot_is_claimed(origin, m->dest->bdev.bdev))
-		return -EAGAIN;
+	r = bk_pivot_is_claimed(origin, m->dest);
+	if (r)
+		return r == -EBUSY ? bk_mirror_taken(m, r) : r;
 	why = bk_pivot_obstacle(origin, &m->job);
 	return why ? bk_job_stand_by(&m->job, -EBUSY, "%s", why) : 0;
 }
@@ -226,11 +238,9 @@ static int bk_mirror_stand_by(struct bk_mirror *m, int err, const char *what)
 /* Hand the claim on the destination over to the live table. */
 static int bk_mirror_hand_over(struct bk_mirror *m)
 {
+	const char *why;
 	int r;
 
-	/* Nobody is to find it unclaimed for long. */
-	if (!READ_ONCE(m->job.origin->live))
-		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
 	if (!m->shared) {
 		r = bk_mirror_ask(m, BK_MASK_SHARE);
 		if (r == -EINPROGRESS)
@@ -238,20 +248,12 @@ static int bk_mirror_hand_over(struct bk_mirror *m)
 		if (r)
 			return bk_mirror_stand_by(m, r, "opening destination");
 	}
-	r = bk_pivot_claim(m->job.origin, m->dest->bdev.bdev);
+	r = bk_pivot_claim(&m->job, m->dest, &why);
 	if (r == -EAGAIN)
 		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
-	/* Whoever has it now may have written to it. */
-	if (r) {
-		bk_job_say(&m->job, r,
-			   r == -EBUSY ?
-			   "destination %.64s was claimed by others" :
-			   "claiming destination %.64s failed",
-			   m->params.target);
-		/* The next step ends it; nobody else may ask for one. */
-		bk_job_kick(&m->job);
-	}
-	return r;
+	if (why)
+		return bk_job_stand_by(&m->job, r, "%s", why);
+	return r ? bk_mirror_taken(m, r) : 0;
 }
 
 /* From ready to a destination that will not change, if all goes well. */

@@ -55,7 +55,7 @@ enum bk_mirror_ask {
 	BK_MASK_READY,		/* a flush, to be ready */
 	BK_MASK_END,		/* a flush, to end */
 	BK_MASK_KEEP,		/* a flush, for what its bitmap is to lose */
-	BK_MASK_SHARE,		/* to let go of the claim on it */
+	BK_MASK_SHARE,		/* to open without a claim, too */
 };
 
 /* How far a job that is to end has come. */
@@ -125,8 +125,8 @@ struct bk_mirror_params {
  * @unsyncs:	the same
  * @end:	enum bk_mirror_end
  * @nameless:	nothing that lasts tells the destination from other devices
- * @shared:	the claim on the destination is not ours any more, but nobody's, or
- *		the live table's
+ * @shared:	the destination is open without a claim, too: that may have become the
+ *		live table's
  * @end_at:	jiffies before which the gate is not closed
  * @attempts:	how often it was closed in vain
  * @released:	all is let go of but the closing of @dest

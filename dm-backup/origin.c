@@ -598,9 +598,12 @@ static const char *bk_origin_mismatch(struct bk_origin *origin,
 {
 	struct bk_instance *other;
 
-	list_for_each_entry(other, &origin->instances, list)
+	list_for_each_entry(other, &origin->instances, list) {
 		if (other->left && other->left->bdev == in->dev->bdev)
 			return "Origin was left by a pivot: it has old data";
+		if (other->next)
+			return "A mirror is about to take the origin's place";
+	}
 	if (!origin->ops->has_jobs(origin))
 		return NULL;
 	if (in->ti->len != origin->len)

@@ -4,6 +4,7 @@
  */
 
 #include "pivot.h"
+#include "dest.h"
 #include "store.h"
 
 /**
@@ -69,33 +70,71 @@ void bk_pivot_finish(struct bk_pivot *p)
 	bk_store_req_put(p->back);
 }
 
+/* The claim changes hands. live_lock is held. */
+static int bk_pivot_take(struct bk_instance *in, struct bk_dest *dest)
+{
+	struct dm_dev *next;
+	char name[32];
+	int r;
+
+	format_dev_t(name, dest->bdev.bdev->bd_dev);
+	bk_dest_unclaim(dest);
+	r = dm_get_device(in->ti, name, dm_table_get_mode(in->ti->table),
+			  &next);
+	if (r)
+		return r;
+	/* pairs with the acquire in bk_instance_has() */
+	smp_store_release(&in->next, next);
+	/* All dm devices share one claim. If not, bk_pivot_unclaim() lets go of it. */
+	return bk_dest_has_one_claim(dest) ? 0 : -EBUSY;
+}
+
 /**
  * bk_pivot_claim - have the live table open a device
- * @origin:	the filter
- * @bdev:	the device, which is open, and which nobody has claimed
+ * @job:	the job that would exchange it
+ * @dest:	the device, shared
+ * @why:	set to the end of a sentence about the job if it can't be done now, and
+ *		the device has not been unclaimed; else to NULL
  *
- * dm lets tables do that while they are live, as its multipath target does.
+ * dm lets tables do that while they are live, as its multipath target does. While
+ * it is claimed no other table is loaded: that one's claim would have to follow.
  *
  * Context: process, memory reclaim not allowed; sleeps for as long as opening the
- * device takes, which holds a suspend up.
- * Return: 0; -EAGAIN if there is no live table now; -EBUSY if somebody else has
- * claimed it; another negative errno.
+ * device takes, which holds a suspend up. The filter is occupied meanwhile.
+ * Return: 0; -EAGAIN if there is no live table now; -EBUSY for @why, or if somebody
+ * else has claimed it, another dm device perhaps; another negative errno.
  */
-int bk_pivot_claim(struct bk_origin *origin, struct block_device *bdev)
+int bk_pivot_claim(struct bk_job *job, struct bk_dest *dest, const char **why)
 {
+	struct bk_origin *origin = job->origin;
 	struct bk_instance *in;
-	char name[32];
 	int r = 0;
 
-	format_dev_t(name, bdev->bd_dev);
+	*why = NULL;
+	bk_origin_lock_cut(origin);
 	mutex_lock(&origin->live_lock);
 	in = origin->live;
 	if (!in)
 		r = -EAGAIN;
-	else if (!in->next)
-		r = dm_get_device(in->ti, name, dm_table_get_mode(in->ti->table),
-				  &in->next);
+	if (r || in->next)
+		goto out;
+	mutex_lock(&origin->lock);
+	*why = bk_pivot_obstacle(origin, job);
+	mutex_unlock(&origin->lock);
+	if (*why) {
+		r = -EBUSY;
+		goto out;
+	}
+	bk_origin_occupy(origin);
+	mutex_unlock(&bk_cut_mutex);
+	r = bk_pivot_take(in, dest);
 	mutex_unlock(&origin->live_lock);
+	bk_origin_vacate(origin);
+	return r;
+
+out:
+	mutex_unlock(&origin->live_lock);
+	mutex_unlock(&bk_cut_mutex);
 	return r;
 }
 
@@ -123,15 +162,20 @@ void bk_pivot_unclaim(struct bk_origin *origin)
 }
 
 /**
- * bk_pivot_is_claimed - has the live table opened a device?
+ * bk_pivot_is_claimed - has the live table, and nobody else, claimed a device?
  * @origin:	the filter; live_lock is held
- * @bdev:	the device
+ * @dest:	the device
+ *
+ * Return: 0; -EAGAIN if it has not; -EBUSY if others have.
  */
-bool bk_pivot_is_claimed(struct bk_origin *origin, struct block_device *bdev)
+int bk_pivot_is_claimed(struct bk_origin *origin, struct bk_dest *dest)
 {
+	struct bk_instance *in = origin->live;
+
 	lockdep_assert_held(&origin->live_lock);
-	return origin->live && origin->live->next &&
-	       origin->live->next->bdev == bdev;
+	if (!in || !in->next || in->next->bdev != dest->bdev.bdev)
+		return -EAGAIN;
+	return bk_dest_has_one_claim(dest) ? 0 : -EBUSY;
 }
 
 /**

@@ -13,7 +13,7 @@
  *   is under way may go to either: it began before any write could end on the new.
  *
  * Steps, which are its user's (mirror.c)
- *   1. the device is open, nobody else has claimed it;
+ *   1. the device is shared (dest.h), nobody else has claimed it;
  *   2. bk_pivot_claim();
  *   3. under bk_cut_mutex, live_lock and origin->lock: bk_pivot_obstacle(), and the
  *      filter is occupied from here on (origin.h): no table is loaded meanwhile;
@@ -35,6 +35,7 @@
 #include "job.h"
 #include "origin.h"
 
+struct bk_dest;
 struct bk_store_req;
 
 /**
@@ -57,9 +58,9 @@ int bk_pivot_record(struct bk_pivot *p, unsigned long end);
 void bk_pivot_take_back(struct bk_pivot *p);
 void bk_pivot_finish(struct bk_pivot *p);
 
-int bk_pivot_claim(struct bk_origin *origin, struct block_device *bdev);
+int bk_pivot_claim(struct bk_job *job, struct bk_dest *dest, const char **why);
 void bk_pivot_unclaim(struct bk_origin *origin);
-bool bk_pivot_is_claimed(struct bk_origin *origin, struct block_device *bdev);
+int bk_pivot_is_claimed(struct bk_origin *origin, struct bk_dest *dest);
 const char *bk_pivot_objection(struct bk_origin *origin, struct bk_job *job);
 const char *bk_pivot_obstacle(struct bk_origin *origin, struct bk_job *job);
 void bk_pivot_exchange(struct bk_origin *origin);

@@ -41,4 +41,10 @@ onto() {
 	dmsetup load f --table "0 $SECTORS backup $1"
 	dmsetup resume f
 }
+# refused_load REGEX TABLE: f does not take it, and this is why
+refused_load() {
+	run dmsetup load f --table "$2"
+	[[ $status != 0 ]] || { echo "was taken: $2"; return 1; }
+	quick log | tail -n 5 | grep -E "$1" || { quick log | tail -n 5; return 1; }
+}
 origin_is() { [[ $(dmsetup table f) == "0 $SECTORS backup $(devno "$1")" ]]; }

@@ -446,6 +446,81 @@ burst() {
 }
 in_vain() { (($(job attempts "$1") >= $2)); }
 
+@test "K14 while a mirror ends others are cut; a cut with its own filter waits, no table comes in" {
+	local n g
+	plain_filter
+	slow t "$T" 0 0
+	dmsetup create g --table "0 $SECTORS backup /dev/ram2"
+	n=$(devno "$F") g=$(devno /dev/mapper/g)
+	msg bitmap add b
+	FILTER=g msg bitmap add b
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	slow_set t "$T" 0 600000
+	w 0x41 1M 64K # takes longer than writes may be stopped for
+	msg job complete m
+	one_in 10 cut_beside
+	writes_stop
+	refused_load "about to take the origin's place" "0 $SECTORS backup /dev/mapper/s"
+	wait "$stopped"
+	writes_stop
+	msg transaction 2 "$n" 3 bitmap clear b "$g" 3 bitmap clear b
+	wait "$stopped"
+	slow_set t "$T" 0 0
+	finished m 120
+	origin_is /dev/mapper/t
+	same_as "$S" "$T"
+}
+# Waits until the filter's writes are stopped: that one is, $stopped, which is not
+# ended by anything else.
+writes_stop() {
+	local i
+	for ((i = 1; i < 400; i++)); do
+		w 0x42 2M 4K 3>&- &
+		stopped=$!
+		quick sleep 100
+		! in_flight || return 0
+		wait "$stopped"
+		# while they are stopped this would wait until they are not
+		((i % 40)) || state_is m ready || break
+	done
+	return 1
+}
+# Cuts of g, with the writes of f stopped before and after them
+cut_beside() {
+	local i
+	writes_stop || return 1
+	for i in 1 2 3; do
+		FILTER=g msg bitmap clear b || return 1
+	done
+	in_flight && i=0
+	wait "$stopped"
+	[[ $i == 0 ]]
+}
+
+@test "K13 a destination that another device has claimed meanwhile does not take the origin's place" {
+	plain_filter
+	cached
+	flaky t "$nullb"
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	ill t "$nullb"
+	msg job complete m
+	wait_state m standby # by now the filter's table has claimed it
+	refused_load "about to take the origin's place" "0 $SECTORS backup /dev/mapper/s"
+	dmsetup create x --table "0 8 linear /dev/mapper/t 0"
+	well t "$nullb"
+	msg job resume m
+	finished m 30 error
+	[[ $(job cause m) == "destination /dev/mapper/t was claimed by others" ]]
+	origin_is /dev/mapper/s
+	w 0x33 2M 4K
+	is 0x33 2M 4K "$S"
+	dmsetup load f --table "0 $SECTORS backup /dev/mapper/s"
+	dmsetup clear f
+	dmsetup remove x
+}
+
 @test "K16 back to where it came from: only what was written since is copied" {
 	filter
 	mirror m
