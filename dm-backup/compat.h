@@ -128,4 +128,24 @@ static inline bool bk_bdev_counts(struct block_device *bdev)
 #define BK_REQ_ATOMIC	0
 #endif
 
+/* Is there such a write that one device takes, @f, and another one, @d, does not? */
+static inline bool bk_bdev_lacks_atomic(struct block_device *f,
+					struct block_device *d)
+{
+#ifdef REQ_ATOMIC
+	const struct queue_limits *fl = &bdev_get_queue(f)->limits;
+	const struct queue_limits *dl = &bdev_get_queue(d)->limits;
+
+	return fl->atomic_write_unit_max &&
+	       (dl->atomic_write_unit_max < fl->atomic_write_unit_max ||
+		dl->atomic_write_unit_min > fl->atomic_write_unit_min ||
+		dl->atomic_write_max_sectors < fl->atomic_write_max_sectors ||
+		(dl->atomic_write_boundary_sectors &&
+		 dl->atomic_write_boundary_sectors !=
+		 fl->atomic_write_boundary_sectors));
+#else
+	return false;
+#endif
+}
+
 #endif

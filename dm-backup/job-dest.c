@@ -120,6 +120,9 @@ static const char *bk_bdev_lacks(struct block_device *f, struct block_device *d)
 		return "can't erase securely, the filter can";
 	if (bdev_write_zeroes_sectors(f) && !bdev_write_zeroes_sectors(d))
 		return "can't write zeroes, the filter can";
+	/* Those of dm devices are 0 until dm passes such writes: after 6.12. */
+	if (bk_bdev_lacks_atomic(f, d))
+		return "can't write untorn what the filter can";
 	if (bdev_nowait(f) && !bdev_nowait(d))
 		return "has no REQ_NOWAIT, the filter has";
 	if (bdev_stable_writes(d) && !bdev_stable_writes(f))
