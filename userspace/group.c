@@ -7,6 +7,7 @@
 #include "filter.h"
 #include "fleece.h"
 #include "follow.h"
+#include "mirror.h"
 #include "report.h"
 #include "words.h"
 
@@ -15,9 +16,14 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool is_backup(const struct action *a)
+static bool is_start(const struct action *a)
 {
 	return a->target;
+}
+
+static bool is_backup(const struct action *a)
+{
+	return is_start(a) && !a->mirror;
 }
 
 /*------------------------------------------------------------------*/
@@ -43,18 +49,28 @@ static bool option_words(const struct action *a, char **words)
 	return ok;
 }
 
+/* Those of a start that need no look at any device. */
+static int start_words(struct action *a)
+{
+	int r;
+
+	free(a->words);
+	if (a->mirror) {
+		a->words = mirror_words(a->o);
+		return a->words ? EX_OK : EX_USAGE_;
+	}
+	a->words = xstrdup("auto_dismiss=0");
+	r = plan_of_options(a->o, &a->plan);
+	return r || option_words(a, &a->words) ? r : EX_USAGE_;
+}
+
 int action_find(struct action *a)
 {
 	int r = EX_OK;
 
-	if (is_backup(a)) {
-		say_about(a->place ? a->place->action : NULL);
-		free(a->words);
-		a->words = xstrdup("auto_dismiss=0");
-		r = plan_of_options(a->o, &a->plan);
-		if (!r && !option_words(a, &a->words))
-			r = EX_USAGE_;
-	}
+	say_about(a->place ? a->place->action : NULL);
+	if (is_start(a))
+		r = start_words(a);
 	say_about(a->place ? a->place->device : NULL);
 	if (!r)
 		r = device_find_filter(a->device, &a->d);
@@ -98,16 +114,34 @@ static bool same_device(const struct device *a, const struct device *b)
 	return a->major == b->major && a->minor == b->minor;
 }
 
-/* A name that no backup of that device has which comes before it. */
+/* A name that no job of that device has which comes before it. */
 static char *default_id(const struct group *g, const struct action *a)
 {
+	const char *kind = a->mirror ? "mirror" : "backup";
 	const struct action *b;
 	unsigned int n = 1;
 
 	for (b = g->actions; b < a; b++)
-		n += is_backup(b) && same_device(&b->d, &a->d);
-	return n == 1 ? xasprintf("backup-%d", getpid()) :
-			xasprintf("backup-%d-%u", getpid(), n);
+		n += is_start(b) && same_device(&b->d, &a->d);
+	return n == 1 ? xasprintf("%s-%d", kind, getpid()) :
+			xasprintf("%s-%d-%u", kind, getpid(), n);
+}
+
+static int find_mirror_target(struct action *a)
+{
+	char *words;
+	int r;
+
+	say_about(a->place ? a->place->target : NULL);
+	r = device_find(a->target, &a->to);
+	if (!r)
+		r = mirror_check_target(&a->d, &a->to, a->o);
+	say_about(NULL);
+	words = xasprintf("mirror start %s target=%u:%u %s", a->id,
+			  a->to.major, a->to.minor, a->words);
+	free(a->words);
+	a->words = words;
+	return r;
 }
 
 int action_find_target(struct group *g, struct action *a)
@@ -115,11 +149,13 @@ int action_find_target(struct group *g, struct action *a)
 	char *what, *words;
 	int r;
 
-	if (!is_backup(a))
+	if (!is_start(a))
 		return EX_OK;
 	a->id = a->o->id ? xstrdup(a->o->id) : default_id(g, a);
 	if (!is_word("--id", a->id))
 		return EX_USAGE_;
+	if (a->mirror)
+		return find_mirror_target(a);
 	say_about(a->place ? a->place->target : NULL);
 	r = device_find(a->target, &a->to);
 	if (!r)
@@ -153,7 +189,7 @@ int action_find_target(struct group *g, struct action *a)
 /* One that has been found: not if it is still to be made. */
 static bool has_target(const struct action *a)
 {
-	return is_backup(a) && a->id;
+	return is_start(a) && a->id;
 }
 
 static int check_pair(const struct action *a, const struct action *b)
@@ -163,7 +199,7 @@ static int check_pair(const struct action *a, const struct action *b)
 		return EX_REFUSED;
 	}
 	if (device_stands_on(&a->to, &b->d)) {
-		say("%s: stands on %s, which is backed up at the same time",
+		say("%s: stands on %s, which is copied at the same time",
 		    a->target, b->device);
 		return EX_REFUSED;
 	}
@@ -217,15 +253,16 @@ static char *message_of(const struct group *g)
 	return message;
 }
 
-/* Those whose jobs there are to follow. To be freed. */
-static struct follow *follows_of(const struct group *g, unsigned int *n)
+/* The jobs: all that are started, or those that come to an end. To be freed. */
+static struct follow *follows_of(const struct group *g, bool all,
+				 unsigned int *n)
 {
 	struct follow *f = xcalloc(g->nr, sizeof(*f));
 	unsigned int i;
 
 	*n = 0;
 	for (i = 0; i < g->nr; i++) {
-		if (!is_backup(&g->actions[i]))
+		if (!(all ? is_start : is_backup)(&g->actions[i]))
 			continue;
 		f[*n].d = &g->actions[i].d;
 		f[(*n)++].id = g->actions[i].id;
@@ -385,7 +422,7 @@ int group_start(struct group *g, bool *started)
 		undo_plans(g);
 		return r;
 	}
-	f = follows_of(g, &n);
+	f = follows_of(g, true, &n);
 	*started = filter_is_dry_run() || follow_started(f, n);
 	free(f);
 	return EX_OK;
@@ -394,15 +431,31 @@ int group_start(struct group *g, bool *started)
 /*------------------------------------------------------------------*/
 /* To the end */
 
+static void print_id(const struct group *g, const struct action *a)
+{
+	if (g->alone)
+		printf("%s\n", a->id);
+	else
+		printf("%s %s\n", a->device, a->id);
+}
+
 void group_print_ids(const struct group *g)
 {
 	const struct action *a, *end = g->actions + g->nr;
 
 	for (a = g->actions; a < end; a++)
-		if (is_backup(a) && g->alone)
-			printf("%s\n", a->id);
-		else if (is_backup(a))
-			printf("%s %s\n", a->device, a->id);
+		if (is_start(a))
+			print_id(g, a);
+}
+
+/* Nobody follows mirrors: they end when they are told to. */
+static void print_mirrors(const struct group *g)
+{
+	const struct action *a, *end = g->actions + g->nr;
+
+	for (a = g->actions; a < end; a++)
+		if (a->mirror)
+			print_id(g, a);
 }
 
 static int report(const struct group *g, const struct follow *f,
@@ -436,13 +489,18 @@ int group_follow(struct group *g, const struct options *o)
 {
 	uint64_t began = now_ms();
 	unsigned int n, i;
-	struct follow *f = follows_of(g, &n);
+	struct follow *f = follows_of(g, false, &n);
 	char *title = g->alone ?
 		      xasprintf("%s -> %s", g->actions->device,
 				g->actions->target) :
 		      xasprintf("%u backups", n);
-	int r = n ? follow_jobs(f, n, title, o->progress) : EX_OK, err = EX_OK;
+	int r = EX_OK, err = EX_OK;
 
+	if (!o->json)
+		print_mirrors(g);
+	fflush(stdout);
+	if (n)
+		r = follow_jobs(f, n, title, o->progress);
 	if (n && (!r || !g->alone))
 		err = report(g, f, n, began, o);
 	for (i = 0; i < n; i++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * dmbackup: what begins at one instant: backups, and other actions on filters.
+ * dmbackup: what begins at one instant: backups, mirrors, and other actions on
+ * filters.
  *
  * Functions return 0 or an exit code after saying why not.
  */
@@ -18,7 +19,8 @@ struct action {
 	/* Given: */
 	const struct tx_place *place;	/* in a file; NULL: of the command line */
 	const char *device;		/* a filter */
-	const char *target;		/* of a backup; NULL: it is none */
+	const char *target;		/* of a job; NULL: it starts none */
+	bool mirror;			/* that is a mirror, else a backup */
 	const struct options *o;
 	bool larger;			/* the target may be, whatever @o says */
 
@@ -49,7 +51,7 @@ struct group {
 /* Finds the filter, and says nothing of the target. */
 int action_find(struct action *a);
 
-/* The same for a backup's target: what is copied to it, and whether it may be. */
+/* The same for a job's target: what is copied to it, and whether it may be. */
 int action_find_target(struct group *g, struct action *a);
 
 /* May those that have been found be together? */
@@ -64,7 +66,7 @@ int group_start(struct group *g, bool *started);
 
 /*
  * Follows the backups that were started to their end, and prints what became of
- * them; or, detached, their names.
+ * them. Mirrors go on: their names are printed. Detached, all names are.
  */
 int group_follow(struct group *g, const struct options *o);
 void group_print_ids(const struct group *g);

@@ -8,6 +8,7 @@
 #include "dmbackup.h"
 #include "follow.h"
 #include "job.h"
+#include "mirror.h"
 #include "move.h"
 #include "words.h"
 
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static char *start_words(const struct options *o)
+char *mirror_words(const struct options *o)
 {
 	char *words = xstrdup("auto_dismiss=0");
 	uint64_t v;
@@ -90,18 +91,15 @@ int cmd_job_complete(int argc, char **argv, const struct options *o)
 
 /*------------------------------------------------------------------*/
 
-static int check_target(const struct device *d, const struct device *to,
+int mirror_check_target(const struct device *d, const struct device *to,
 			const struct options *o)
 {
-	int r;
-
 	if (device_stands_on(to, d)) {
 		say("%s: stands on %s: its writes would come back to the filter",
 		    o->to, d->arg);
 		return EX_REFUSED;
 	}
-	r = device_check_target(to, o->force);
-	return r || !o->pivot ? r : move_check(d, to, o->force);
+	return device_check_target(to, o->force);
 }
 
 static int run(const struct device *d, const struct device *to, const char *id,
@@ -109,8 +107,10 @@ static int run(const struct device *d, const struct device *to, const char *id,
 {
 	char *title = xasprintf("%s -> %s", d->arg, o->to);
 	struct follow f = { .d = d, .id = id };
-	int r = check_target(d, to, o);
+	int r = mirror_check_target(d, to, o);
 
+	if (!r && o->pivot)
+		r = move_check(d, to, o->force);
 	if (!r)
 		r = filter_send(d, "mirror", "mirror start %s target=%u:%u %s",
 				id, to->major, to->minor, words);
@@ -141,7 +141,7 @@ int cmd_mirror(int argc, char **argv, const struct options *o)
 		say("mirror: --to is missing");
 		return EX_USAGE_;
 	}
-	words = start_words(o);
+	words = mirror_words(o);
 	if (!words)
 		return EX_USAGE_;
 	id = o->id ? xstrdup(o->id) : xasprintf("mirror-%d", getpid());

@@ -96,7 +96,8 @@ enum kind {
 
 #define OF(verb)	(1u << (verb))
 #define OF_ALL		(~OF(TX_ABORT))
-#define OF_BITMAPS	(OF_ALL & ~OF(TX_BACKUP) & ~OF(TX_CHECKPOINT))
+#define OF_STARTS	(OF(TX_BACKUP) | OF(TX_MIRROR))
+#define OF_BITMAPS	(OF_ALL & ~OF_STARTS & ~OF(TX_CHECKPOINT))
 
 struct key {
 	const char *name;
@@ -113,32 +114,38 @@ static const struct key keys[] = {
 	{ "name", NAME, OF_BITMAPS, true, offsetof(struct tx_action, name) },
 	{ "job", NAME, OF(TX_CHECKPOINT), true, offsetof(struct tx_action, name) },
 	{ "sources", SOURCES, OF(TX_BITMAP_MERGE), true, 0 },
-	{ "granularity", SECTORS, OF(TX_BITMAP_ADD), false, OPTION(granularity) },
+	{ "granularity", SECTORS, OF(TX_BITMAP_ADD) | OF(TX_MIRROR), false,
+	  OPTION(granularity) },
 	{ "disabled", FLAG, OF(TX_BITMAP_ADD), false, OPTION(disabled) },
 	{ "all_dirty", FLAG, OF(TX_BITMAP_ADD), false, OPTION(all_dirty) },
 	{ "persistent", FLAG, OF(TX_BITMAP_ADD), false, OPTION(persistent) },
-	{ "target", DEVICE, OF(TX_BACKUP), true, OPTION(to) },
+	{ "target", DEVICE, OF_STARTS, true, OPTION(to) },
 	{ "fleece", DEVICE, OF(TX_BACKUP), false, OPTION(fleece) },
-	{ "id", NAME, OF(TX_BACKUP), false, OPTION(id) },
+	{ "id", NAME, OF_STARTS, false, OPTION(id) },
 	{ "level", NAME, OF(TX_BACKUP), false, OPTION(level) },
-	{ "bitmap", NAME, OF(TX_BACKUP), false, OPTION(bitmap) },
+	{ "bitmap", NAME, OF_STARTS, false, OPTION(bitmap) },
 	{ "incremental", NAME, OF(TX_BACKUP), false, OPTION(incremental) },
-	{ "speed", SIZE, OF(TX_BACKUP), false, OPTION(speed) },
+	{ "speed", SIZE, OF_STARTS, false, OPTION(speed) },
 	{ "cluster", SECTORS, OF(TX_BACKUP), false, OPTION(cluster) },
-	{ "max_chunk", SECTORS, OF(TX_BACKUP), false, OPTION(max_chunk) },
+	{ "max_chunk", SECTORS, OF_STARTS, false, OPTION(max_chunk) },
 	{ "max_workers", COUNT, OF(TX_BACKUP), false, OPTION(max_workers) },
 	{ "detect_zeroes", NAME, OF(TX_BACKUP), false, OPTION(detect_zeroes) },
-	{ "on_source_error", NAME, OF(TX_BACKUP), false, OPTION(on_source_error) },
-	{ "on_target_error", NAME, OF(TX_BACKUP), false, OPTION(on_target_error) },
+	{ "on_source_error", NAME, OF_STARTS, false, OPTION(on_source_error) },
+	{ "on_target_error", NAME, OF_STARTS, false, OPTION(on_target_error) },
 	{ "on_cbw_error", NAME, OF(TX_BACKUP), false, OPTION(on_cbw_error) },
-	{ "cbw_timeout", TIME, OF(TX_BACKUP), false, OPTION(cbw_timeout) },
-	{ "allow_larger", FLAG, OF(TX_BACKUP), false, OPTION(allow_larger) },
-	{ "force", FLAG, OF(TX_BACKUP), false, OPTION(force) },
+	{ "cbw_timeout", TIME, OF_STARTS, false, OPTION(cbw_timeout) },
+	{ "allow_larger", FLAG, OF_STARTS, false, OPTION(allow_larger) },
+	{ "force", FLAG, OF_STARTS, false, OPTION(force) },
+	{ "sync", NAME, OF(TX_MIRROR), false, OPTION(sync) },
+	{ "bitmap_mode", NAME, OF(TX_MIRROR), false, OPTION(bitmap_mode) },
+	{ "copy_mode", NAME, OF(TX_MIRROR), false, OPTION(copy_mode) },
+	{ "auto_switch", FLAG, OF(TX_MIRROR), false, OPTION(auto_switch) },
 	{ }
 };
 
 static const char *const verbs[] = {
 	[TX_BACKUP]		= "backup",
+	[TX_MIRROR]		= "mirror",
 	[TX_BITMAP_ADD]		= "bitmap-add",
 	[TX_BITMAP_REMOVE]	= "bitmap-remove",
 	[TX_BITMAP_CLEAR]	= "bitmap-clear",
@@ -374,10 +381,10 @@ static int read_action(const struct value *v, struct tx_action *a)
 		return r;
 	a->place.action = place_of(v);
 	a->place.device = place_of_member(v, "device");
-	if (a->verb == TX_BACKUP) {
+	if (OF_STARTS & OF(a->verb))
 		a->place.target = place_of_member(v, "target");
+	if (a->verb == TX_BACKUP)
 		a->place.fleece = place_of_member(v, "fleece");
-	}
 	if (a->verb == TX_BITMAP_MERGE)
 		a->place.sources = place_of_member(v, "sources");
 	return EX_OK;

@@ -56,7 +56,7 @@ static char *source_words(const struct tx_action *t)
 	return words;
 }
 
-/* Of what is no backup. */
+/* Of what starts no job. */
 static int action_words(const struct tx_action *t, struct action *a)
 {
 	static const char *const names[] = {
@@ -71,6 +71,7 @@ static int action_words(const struct tx_action *t, struct action *a)
 
 	switch (t->verb) {
 	case TX_BACKUP:
+	case TX_MIRROR:
 		return EX_OK;
 	case TX_ABORT:
 		a->words = xstrdup("abort");
@@ -111,6 +112,7 @@ static int find_all(const struct tx_document *doc, struct group *g)
 		a->place = &t->place;
 		a->device = t->device;
 		a->target = t->options.to;
+		a->mirror = t->verb == TX_MIRROR;
 		a->o = &t->options;
 		r = action_find(a);
 		if (!r)

@@ -114,7 +114,7 @@ one_instant() {
 	# on the other one
 	umount /mnt/b
 	dmsetup create on --table "0 $(blockdev --getsz /dev/v/b) linear /dev/v/b 0"
-	says 5 'on: stands on v/b, which is backed up at the same time' dmbackup backup v/a=on v/b=w/b --force
+	says 5 'on: stands on v/b, which is copied at the same time' dmbackup backup v/a=on v/b=w/b --force
 	dmsetup remove on
 	dmbackup detach v/b
 	says 4 'v/b: has no backup filter' dmbackup backup v/a v/b --to-vg w --force
@@ -275,6 +275,12 @@ bad() { # PLACE REGEX DOCUMENT
 	bad '1:13: actions\[0\]' 'sources is missing' "{\"actions\":[{$m}]}"
 	bad '1:[0-9]+: actions\[0\].sources' 'is empty' "{\"actions\":[{$m, \"sources\": []}]}"
 	bad '1:[0-9]+: actions\[0\].sources\[1\]' 'is not a string' "{\"actions\":[{$m, \"sources\": [\"a\", 1]}]}"
+	m='"action": "mirror", "device": "v/a", "target": "w/a"'
+	bad '1:13: actions\[0\]' 'target is missing' '{"actions":[{"action":"mirror", "device": "v/a"}]}'
+	bad '1:[0-9]+: actions\[0\]' "'level' is not for mirror" "{\"actions\":[{$m, \"level\": \"full\"}]}"
+	bad '1:[0-9]+: actions\[0\]' "'copy_mode' is not for backup" "{\"actions\":[{$b, \"copy_mode\": \"background\"}]}"
+	bad '1:[0-9]+: actions\[0\].granularity' 'no multiple of 512' "{\"actions\":[{$m, \"granularity\": 1000}]}"
+	bad '1:[0-9]+: actions\[0\].auto_switch' 'neither true nor false' "{\"actions\":[{$m, \"auto_switch\": 1}]}"
 	says 1 'No such file' dmbackup transaction /tmp/nix.json
 	says 1 'directory' dmbackup transaction /tmp
 	says 2 'longer than 1048576' dmbackup transaction <(head -c 2M /dev/zero | tr '\0' ' ')
@@ -367,6 +373,50 @@ bad() { # PLACE REGEX DOCUMENT
 	dmbackup job dismiss v/b x
 	dmbackup bitmap list v/a -n | grep 'new.*recording'
 }
+
+@test "a mirror, a backup and a bitmap begin together; the mirror goes on" {
+	two_volumes
+	copies
+	attached
+	cat > /tmp/tx.json <<-END
+		{ "actions": [
+		    { "action": "mirror", "device": "v/a", "target": "w/a", "id": "m", "copy_mode": "write-blocking",
+		      "granularity": "4K", "cbw_timeout": "7s", "speed": "100M", "force": true },
+		    { "action": "bitmap-add", "device": "v/a", "name": "since" },
+		    { "action": "backup", "device": "v/b", "target": "w/b" } ] }
+	END
+	says 0 ' mirror start m target=.* sync=full .*copy_mode=write_blocking' dmbackup transaction --dry-run /tmp/tx.json
+	says 0 'v/b +w/b +completed' dmbackup transaction /tmp/tx.json
+	[[ $output =~ v/a\ m ]]
+	wait_for 120 mirror_is_ready
+	says 0 'granularity +8' dmbackup job show v/a m
+	[[ $output =~ cbw_timeout\ +7000 && $output =~ speed\ +104857600 ]]
+	look w/b
+	umount /mnt/copy
+	echo one > /mnt/a/one
+	fsfreeze -f /mnt/a # so that its journal is empty
+	dmbackup job cancel v/a m
+	dmbackup job wait v/a m
+	fsfreeze -u /mnt/a
+	look w/a
+	grep one /mnt/copy/one
+	umount /mnt/copy
+
+	tx 2 'tx.json:1:14: actions\[0\]: --bitmap-mode goes with' <<< \
+		'{"actions": [{"action": "mirror", "device": "v/a", "target": "w/a", "bitmap_mode": "never"}]}'
+	tx 4 'tx.json:1:[0-9]+: actions\[0\].target: w/nix: no such device' <<< \
+		'{"actions": [{"action": "mirror", "device": "v/a", "target": "w/nix"}]}'
+	tx 5 'tx.json:2:[0-9]+: actions\[1\].target: w/a: is the target of v/a, too' <<-END
+		{"actions": [{"action": "mirror", "device": "v/a", "target": "w/a", "force": true},
+		             {"action": "backup", "device": "v/b", "target": "w/a", "force": true}]}
+	END
+	for how in '"completion_mode": "grouped"' '"sequential": true'; do
+		tx 5 'tx.json:1:[0-9]+: actions\[0\]: a mirror ends when it is told to' <<< \
+			"{$how, \"actions\": [{\"action\": \"mirror\", \"device\": \"v/a\", \"target\": \"w/a\", \"force\": true}]}"
+	done
+	[ -z "$(jobs_of v/a)$(jobs_of v/b)" ]
+}
+mirror_is_ready() { dmbackup job show v/a m | grep -q 'state *ready'; }
 
 @test "checkpoints by hand, and in a document" {
 	two_volumes

@@ -51,6 +51,14 @@ static const char *const corpus[] = {
 	"@\"bitmap-disable\",\"device\":@\"f\",\"name\":@\"c\"},@{\"action\":"
 	"@\"bitmap-remove\",\"device\":@\"f\",\"name\":@\"d\"},@{\"action\":"
 	"@\"checkpoint\",\"device\":@\"f\",\"job\":@\"d\"}]}",
+	"@{\"actions\":@[@{\"action\":@\"mirror\",\"device\":@\"vg/a\",\"target\":"
+	"@\"vg/b\",\"id\":@\"m\",\"sync\":@\"bitmap\",\"bitmap\":@\"b\","
+	"\"bitmap_mode\":@\"on-success\",\"copy_mode\":@\"write-blocking\","
+	"\"auto_switch\":@true,\"granularity\":@4096,\"max_chunk\":@\"1M\","
+	"\"speed\":@\"1M\",\"cbw_timeout\":@\"5s\",\"on_source_error\":"
+	"@\"stop\",\"on_target_error\":@\"ignore\",\"allow_larger\":@false,"
+	"\"force\":@true}, @{\"action\":@\"mirror\", \"device\":@\"c\","
+	"\"target\":@\"d\"}]}",
 };
 
 /* What may be in one, written down a second time. */
@@ -63,7 +71,8 @@ static const char *const action_keys[] = {
 	"all_dirty", "persistent", "target", "id", "level", "bitmap",
 	"incremental", "speed", "cluster", "max_chunk", "max_workers",
 	"detect_zeroes", "on_source_error", "on_target_error", "on_cbw_error",
-	"cbw_timeout", "allow_larger", "force", "fleece",
+	"cbw_timeout", "allow_larger", "force", "fleece", "sync", "bitmap_mode",
+	"copy_mode", "auto_switch",
 };
 
 static const char *const pieces[] = {
@@ -259,7 +268,7 @@ static void add_unknown(struct text *t)
 {
 	static const char *const names[] = {
 		"\"\": 1,", "\"Action\": \"abort\",", "\"devices\": [],",
-		"\"comment\": null,", "\"sync\": \"full\",",
+		"\"comment\": null,", "\"comments\": [],",
 	};
 	const char *name = names[draw(COUNT(names))];
 
@@ -327,10 +336,13 @@ static const char *wrong_with(const struct tx_document *doc)
 			return "no device";
 		if (!a->place.action || !a->place.device)
 			return "no place";
-		if (a->verb == TX_BACKUP && (!a->options.to || a->name))
-			return "a backup's target";
-		if (a->verb != TX_BACKUP && a->options.to)
+		if ((a->verb == TX_BACKUP || a->verb == TX_MIRROR) !=
+		    !!a->options.to)
 			return "a target";
+		if (a->options.to && (a->name || !a->place.target))
+			return "a start";
+		if (a->verb != TX_MIRROR && a->options.sync)
+			return "what is copied";
 		if (a->verb >= TX_BITMAP_ADD && a->verb <= TX_BITMAP_MERGE &&
 		    !can_be_sent(a->name))
 			return "a bitmap's name";
