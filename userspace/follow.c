@@ -246,6 +246,8 @@ bool follow_until(const struct device *d, const char *id, const char *title,
 {
 	struct progress p = { .title = title, .began = now_ms() };
 	bool found = false, over = false, standby = false;
+	/* After a pivot LVM has to be told at once. */
+	bool soon = !strcmp(wanted, "concluded");
 	char *answer, *cause;
 
 	bar = bar || isatty(2);
@@ -268,7 +270,7 @@ bool follow_until(const struct device *d, const char *id, const char *title,
 			hint("dmbackup job resume tries again, dmbackup job cancel --force gives up");
 			free(cause);
 		} else if (!found && !over) {
-			usleep(200000);
+			usleep(soon ? 10000 : 200000);
 		}
 		free(answer);
 	}

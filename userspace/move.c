@@ -196,24 +196,27 @@ static int restack(struct move *m)
 	return code_of_errno(err);
 }
 
-/* All of this may be done twice. */
+/*
+ * All of this may be done twice. LVM first: until it has been told a power cut brings
+ * the old data back.
+ */
 static int move_settle(struct move *m)
 {
-	/* The old origin is let go of. */
-	int err = load_over(m->d, NULL), r;
+	int r = m->swaps ? lvm_swap_commit(&m->swap) : EX_OK, err;
 
+	if (r) {
+		say("%s: its data is in the place of %s now, which LVM does not know: it must not be deactivated before this has been done:",
+		    m->lv, m->to_lv);
+		hint("vgcfgrestore -f %s %s", m->swap.file, m->swap.vg);
+	}
+	/* The old origin is let go of. */
+	err = load_over(m->d, NULL);
 	if (err)
 		say("%s: has moved, but its table can't be loaded anew: %s",
 		    m->d->arg, dm_why());
-	if (err || !m->swaps)
-		return code_of_errno(err);
-	r = lvm_swap_commit(&m->swap);
-	if (!r)
-		return restack(m);
-	say("%s: its data is in the place of %s now, which LVM does not know: it must not be deactivated before this has been done:",
-	    m->lv, m->to_lv);
-	hint("vgcfgrestore -f %s %s", m->swap.file, m->swap.vg);
-	return r;
+	if (r || err || !m->swaps)
+		return r ? r : code_of_errno(err);
+	return restack(m);
 }
 
 static bool is_on_target(const struct move *m)
