@@ -237,6 +237,41 @@ fails() { ! "$@"; }
 	unhang t
 }
 
+@test "one in the middle of a chain ends while it waits: who waits for it saves for itself" {
+	slow t "$T" 0 0
+	filter
+	begin i /dev/mapper/t
+	begin j /dev/ram2 share=i
+	begin k /dev/ram3 share=j
+	w 0x51 8M 64K
+	wait_for 20 shared_is k 128
+	hang t
+	w 0x52 0 256K # staged: j's waits for i's, k's for j's
+	unview j
+	msg job cancel j
+	finished j 20 cancelled
+	wait_for 20 cmp -n 262144 /dev/ram3 /tmp/snap-k
+	[ "$(shared k)" = 128 ]
+	[ "$(state i)" = running ]
+	unhang t
+	wait_for 20 all_saved 2
+	# what came by way of j is there yet, what comes now is saved twice
+	w 0x53 1M 64K
+	wait_for 20 cmp -n 65536 -i 1048576 /dev/ram3 /tmp/snap-k
+	wait_for 20 cmp -n 65536 -i 1048576 "$T" /tmp/snap-i
+	[ "$(shared k)" = 128 ]
+	sees i k
+	# the first one ends, too, and then the last one
+	unview i
+	msg job cancel i
+	finished i 20 cancelled
+	sees k
+	unview k
+	msg job cancel k
+	finished k 20 cancelled
+	wait_for 20 fails busy /dev/ram2
+}
+
 @test "suspend, resume and reload meanwhile" {
 	filter
 	begin i "$T"

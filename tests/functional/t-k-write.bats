@@ -366,6 +366,62 @@ waits_elsewhere() {
 	finished m
 }
 
+@test "K6 legs that fail while writes are stopped for the pivot: it waits, and has them" {
+	local i n=0 p=()
+	slow s "$S" 0 0
+	dmsetup create e --table "0 $SECTORS linear $T 0"
+	slow t /dev/mapper/e 0 0
+	make_filter f /dev/mapper/s
+	to /dev/mapper/t both m on_target_error=ignore cbw_timeout=0
+	wait_state m ready
+	wait_for 30 in_step m
+	slow_set t /dev/mapper/e 0 600000 # legs are on their way
+	a_leg
+	msg job complete m
+	wait_for 60 in_vain m
+	# and again: the first write that does not get to the origin is stopped
+	while goes_on $n; do
+		sleep 0.5
+		a_leg
+	done
+	dmsetup load e --table "0 $SECTORS error"
+	dmsetup resume e
+	slow_set t /dev/mapper/e 0 0
+	dmsetup load e --table "0 $SECTORS linear $T 0"
+	wait "${p[@]}"
+	dmsetup resume e
+	finished m 120
+	origin_is /dev/mapper/t
+	for ((i = 1; i <= n; i++)); do
+		is $i ${i}M 4K "$T"
+	done
+	# what was written before it is the same, too
+	same_as "$S" "$T"
+}
+in_vain() { (($(job attempts "$1") > 0)); }
+# A write of another place each time, which the origin has at once, and does not end
+a_leg() {
+	n=$((n + 1))
+	w $n ${n}M 4K 3>&- &
+	p+=($!)
+	wait_for 60 inflight_is $n
+}
+inflight_is() {
+	local writes
+	read -r _ writes < "/sys/dev/block/$(devno "$F")/inflight"
+	((writes == $1))
+}
+# Does the last one get to the origin? There are few, so that they have a place each.
+goes_on() {
+	local i
+	(($1 < SIZE_MB - 2)) || return 1
+	for ((i = 0; i < 30; i++)); do
+		! is "$1" "$1M" 4K "$S" > /dev/null || return 0
+		quick sleep 20
+	done
+	return 1
+}
+
 @test "K paused, nothing is written to it" {
 	filter
 	both m
