@@ -375,6 +375,7 @@ static struct bk_origin *bk_origin_create(struct bk_instance *in,
 	origin->len = in->ti->len;
 	origin->dev = in->dev->bdev->bd_dev;
 	origin->ops = ops;
+	origin->loading = true;
 	INIT_LIST_HEAD(&origin->instances);
 	INIT_LIST_HEAD(&origin->jobs);
 	INIT_LIST_HEAD(&origin->bitmaps);
@@ -701,6 +702,19 @@ bool bk_origin_is_new(struct bk_instance *in)
 	is_new = list_is_singular(&in->origin->instances);
 	mutex_unlock(&bk_cut_mutex);
 	return is_new;
+}
+
+/**
+ * bk_origin_loaded - all is there that was kept: who finds the filter may use it
+ * @origin:	the filter
+ *
+ * Context: dm's ctr.
+ */
+void bk_origin_loaded(struct bk_origin *origin)
+{
+	mutex_lock(&bk_cut_mutex);
+	origin->loading = false;
+	mutex_unlock(&bk_cut_mutex);
 }
 
 /**

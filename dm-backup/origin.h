@@ -176,6 +176,8 @@ struct bk_error {
  * @ops:	what the rooms above do for it
  * @dead:	out of the registry; bk_cut_mutex. Without it: only a hint
  * @occupied:	its locks are held for longer than a moment, see above
+ * @loading:	its first instance's ctr has not ended: what is on the metadata
+ *		device may be missing, so no transaction takes part; bk_cut_mutex
  * @users:	transactions that look at its bitmaps; it is not shut down meanwhile
  * @cut:	the part in the transaction whose cut is being drained; set under
  *		bk_cut_mutex, taken when it has drained
@@ -231,6 +233,7 @@ struct bk_origin {
 	struct list_head instances;
 	bool dead;
 	bool occupied;
+	bool loading;
 	atomic_t users;
 	struct bk_txn_part *cut;
 	const struct bk_origin_ops *ops;
@@ -335,6 +338,7 @@ int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops);
 void bk_origin_detach(struct bk_instance *in);
 void bk_origin_put(struct bk_origin *origin);
 bool bk_origin_is_new(struct bk_instance *in);
+void bk_origin_loaded(struct bk_origin *origin);
 bool bk_origin_is_removed(struct bk_origin *origin);
 struct bk_origin *bk_origin_find(const char *name, size_t len);
 bool bk_origin_await(struct bk_origin *origin);

@@ -342,11 +342,13 @@ static int bk_load_bitmap(struct bk_store *store, struct bk_origin *origin,
 	store->slot[slot].taken = true;
 	store->slot[slot].bits[0] = bits;
 	bk_bits_get(bits);
+	mutex_lock(&origin->lock);
 	list_add_tail(&bitmap->list, &origin->bitmaps);
+	mutex_unlock(&origin->lock);
 	return 0;
 }
 
-/* The filter marks them from its first write on. */
+/* The filter marks them from its first write on. Nobody has put in any yet. */
 static int bk_load_publish(struct bk_origin *origin, char *error)
 {
 	struct bk_gate *gate = &origin->gate;
@@ -354,10 +356,9 @@ static int bk_load_publish(struct bk_origin *origin, char *error)
 	unsigned int nr = 0;
 	struct bk_cfg *cfg;
 
+	mutex_lock(&origin->lock);
 	list_for_each_entry(bitmap, &origin->bitmaps, list)
 		nr++;
-	if (!nr)
-		return 0;
 	mutex_lock(&gate->cfg_lock);
 	cfg = bk_cfg_copy(gate, 0, nr, GFP_KERNEL);
 	if (cfg) {
@@ -368,6 +369,7 @@ static int bk_load_publish(struct bk_origin *origin, char *error)
 		bk_gate_replace(gate, cfg);
 	}
 	mutex_unlock(&gate->cfg_lock);
+	mutex_unlock(&origin->lock);
 	return cfg ? 0 : bk_load_refuse(error, -ENOMEM, "out of memory");
 }
 

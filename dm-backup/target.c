@@ -205,6 +205,8 @@ static int bk_ctr_attach(struct bk_instance *in, const char *metadata)
 	if (r) {
 		bk_ctr_error(in->ti, error);
 		bk_origin_detach(in);
+	} else {
+		bk_origin_loaded(in->origin);
 	}
 	return r;
 }

@@ -51,24 +51,28 @@ static struct bk_txn_part *bk_part_new(struct bk_txn *txn,
 
 /*
  * A filter takes part. It is in use until bk_origin_unuse(). NULL: there is no
- * such filter, and @error says so.
+ * such filter, or its bitmaps are still being loaded, and @error says so.
  */
 static struct bk_txn_part *bk_part_get(struct bk_act *a, const char *name,
 				       size_t len, char *error, size_t size)
 {
 	struct bk_txn_part *part = NULL;
 	struct bk_origin *origin;
+	bool loading;
 
 	mutex_lock(&bk_cut_mutex);
 	origin = bk_origin_find(name, len);
-	if (origin) {
+	loading = origin && origin->loading;
+	if (origin && !loading) {
 		part = bk_part_find(a->txn, origin) ?:
 		       bk_part_new(a->txn, origin, a->nr);
 		atomic_inc(&origin->users);
 	}
 	mutex_unlock(&bk_cut_mutex);
 	if (!part)
-		scnprintf(error, size, "there is no backup filter %.*s",
+		scnprintf(error, size, loading ?
+			  "the table of backup filter %.*s is still being loaded" :
+			  "there is no backup filter %.*s",
 			  (int)min_t(size_t, len, 32), name);
 	return part;
 }

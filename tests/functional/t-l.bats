@@ -752,6 +752,36 @@ leased() {
 	refused 'no bitmap' msg bitmap clear fine
 }
 
+@test "L12 while a metadata device is being loaded no transaction takes part" {
+	up
+	msg bitmap add b persistent
+	w 1 10M 4K
+	down
+	dmsetup create md --table "0 8192 linear $m 0"
+	hang md
+	filter
+	dmsetup create x --notable
+	x=$(devno /dev/mapper/x)
+	# Reading it takes long. Meanwhile the filter is known by its number.
+	dmsetup load x --table "0 $SECTORS backup $o 4 metadata /dev/mapper/md after_crash trust" &
+	for ((i = 0; i < 1000; i++)); do
+		run msg transaction 1 "$x" 3 bitmap add b
+		[[ $status != 0 ]] && [[ $(last_error) == *'there is no'* ]] || break
+		quick sleep 50
+	done
+	[ "$status" != 0 ]
+	[[ $(last_error) == *'still being loaded'* ]]
+	unhang md
+	wait $!
+	# Loaded, though not live.
+	refused 'exists' msg transaction 1 "$x" 3 bitmap add b
+	dmsetup resume x
+	dmsetup remove f
+	FILTER=x
+	has b 1
+	[ "$(msg bitmap list | grep -c name=)" = 1 ]
+}
+
 @test "L12 a write to a cold region is recorded once, for all that wait" {
 	up
 	msg bitmap add b persistent
