@@ -5,20 +5,19 @@
 
 #include "blockio.h"
 
-#include <linux/bio.h>
 #include <linux/highmem.h>
 #include <linux/vmalloc.h>
 
 /* As much of it as one bio takes. */
-static int bk_block_io_once(struct block_device *bdev, blk_opf_t opf,
-			    sector_t sector, void *buf, unsigned int bytes,
-			    unsigned int *done)
+static int bk_block_io_once(struct bk_blockio *io, struct block_device *bdev,
+			    blk_opf_t opf, sector_t sector, void *buf,
+			    unsigned int bytes, unsigned int *done)
 {
-	unsigned int nr = bio_max_segs(DIV_ROUND_UP(bytes, PAGE_SIZE) + 1);
-	struct bio *bio = bio_alloc(bdev, nr, opf, GFP_NOIO);
+	struct bio *bio = &io->bio;
 	int r;
 
 	*done = 0;
+	bio_init(bio, bdev, io->vec, ARRAY_SIZE(io->vec), opf);
 	bio->bi_iter.bi_sector = sector;
 	while (*done < bytes) {
 		void *p = buf + *done;
@@ -31,23 +30,24 @@ static int bk_block_io_once(struct block_device *bdev, blk_opf_t opf,
 		*done += n;
 	}
 	r = submit_bio_wait(bio);
-	bio_put(bio);
+	bio_uninit(bio);
 	return r;
 }
 
 /**
  * bk_block_io - read or write
+ * @io:		the caller's, for this request
  * @bdev:	the device
  * @opf:	REQ_OP_READ or REQ_OP_WRITE, and flags
  * @sector:	first one
  * @buf:	from vmalloc(), a whole number of sectors into it
  * @bytes:	how many, a multiple of the device's block
  *
- * Context: process, sleeps until the device has done it.
+ * Context: process, sleeps until the device has done it; allocates nothing.
  * Return: 0 or a negative errno.
  */
-int bk_block_io(struct block_device *bdev, blk_opf_t opf, sector_t sector,
-		void *buf, unsigned int bytes)
+int bk_block_io(struct bk_blockio *io, struct block_device *bdev, blk_opf_t opf,
+		sector_t sector, void *buf, unsigned int bytes)
 {
 	unsigned int done;
 	int r = 0;
@@ -55,7 +55,7 @@ int bk_block_io(struct block_device *bdev, blk_opf_t opf, sector_t sector,
 	if (op_is_write(opf & REQ_OP_MASK))
 		flush_kernel_vmap_range(buf, bytes);
 	while (bytes && !r) {
-		r = bk_block_io_once(bdev, opf, sector, buf, bytes, &done);
+		r = bk_block_io_once(io, bdev, opf, sector, buf, bytes, &done);
 		if (!op_is_write(opf & REQ_OP_MASK))
 			invalidate_kernel_vmap_range(buf, done);
 		sector += done >> SECTOR_SHIFT;

@@ -5,7 +5,6 @@
  */
 
 #include "store-int.h"
-#include "blockio.h"
 #include "dest.h"
 #include "origin.h"
 #include "trust.h"
@@ -179,9 +178,9 @@ static int bk_store_io(struct bk_store *store, blk_opf_t flags, u64 block,
 	if (READ_ONCE(store->failed) && !store->root.broken)
 		return -EIO;
 	WRITE_ONCE(store->io_since, jiffies | 1);
-	r = bk_block_io(store->dest->bdev.bdev, REQ_OP_WRITE | REQ_FUA |
-			REQ_SYNC | REQ_META | flags, block * BK_MD_SECTORS,
-			store->buf, nr * BK_MD_BLOCK);
+	r = bk_block_io(&store->io, store->dest->bdev.bdev, REQ_OP_WRITE |
+			REQ_FUA | REQ_SYNC | REQ_META | flags,
+			block * BK_MD_SECTORS, store->buf, nr * BK_MD_BLOCK);
 	WRITE_ONCE(store->io_since, 0);
 	WRITE_ONCE(store->erring, r);
 	return r ? -EIO : 0;	/* whatever it was: others mean answers */

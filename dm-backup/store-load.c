@@ -5,7 +5,6 @@
  */
 
 #include "bitmap.h"
-#include "blockio.h"
 #include "cfg.h"
 #include "dest.h"
 #include "module.h"
@@ -33,8 +32,9 @@ static int bk_load_refuse(char *error, int err, const char *fmt, ...)
 
 static int bk_load_read(struct bk_store *store, u64 block, unsigned int nr)
 {
-	return bk_block_io(store->dest->bdev.bdev, REQ_OP_READ | REQ_META,
-			   block * BK_MD_SECTORS, store->buf, nr * BK_MD_BLOCK);
+	return bk_block_io(&store->io, store->dest->bdev.bdev,
+			   REQ_OP_READ | REQ_META, block * BK_MD_SECTORS,
+			   store->buf, nr * BK_MD_BLOCK);
 }
 
 static void bk_load_saw(struct bk_store *store, u64 seq)

@@ -69,6 +69,7 @@
 #include <linux/workqueue.h>
 
 #include "bits.h"
+#include "blockio.h"
 #include "metadata.h"
 
 /* A record that is later has failed. */
@@ -218,6 +219,7 @@ struct bk_store_req {
  * @lease:	the last one
  * @session:	of this loading of the module
  * @buf:	BK_STORE_BUF blocks
+ * @io:		for what is read and written of it
  * @tmp:	words of a page
  * @retry:	the last write of the hot map failed: all of it is to be written
  * @erring:	the last write failed (on_metadata_error=hold)
@@ -268,6 +270,7 @@ struct bk_store {
 	u64 seq;
 	struct bk_md_lease lease;
 	void *buf;
+	struct bk_blockio io;
 	unsigned long *tmp;
 	bool retry;
 	bool erring;

@@ -16,6 +16,12 @@
 /* A file system's last change may be that much later than the last lease, s. */
 #define BK_TRUST_SLACK		60
 
+/* Where what is looked at goes; first, so that it is aligned for any device. */
+struct bk_trust_buf {
+	u8 data[BK_MD_SAMPLE_BYTES];
+	struct bk_blockio io;
+};
+
 /* Another one after each loading of the module, so after each boot. */
 u8 bk_trust_session[BK_MD_UUID];
 
@@ -62,8 +68,14 @@ static u64 bk_trust_written(struct block_device *bdev)
 	       part_stat_read(bdev, sectors[STAT_DISCARD]);
 }
 
-static int bk_trust_read_print(struct block_device *bdev, u64 len, void *buf,
-			       u32 *print)
+/* The filter may be suspended: nobody is waited for whose bios wait for it. */
+static struct bk_trust_buf *bk_trust_alloc(void)
+{
+	return __vmalloc(sizeof(struct bk_trust_buf), GFP_NOIO | __GFP_NOWARN);
+}
+
+static int bk_trust_read_print(struct block_device *bdev, u64 len,
+			       struct bk_trust_buf *buf, u32 *print)
 {
 	unsigned int i;
 	u32 crc = ~0U;
@@ -74,16 +86,18 @@ static int bk_trust_read_print(struct block_device *bdev, u64 len, void *buf,
 	for (i = 0; i < BK_MD_SAMPLES; i++) {
 		if (!bk_md_sample(len, i, &sector, &bytes))
 			continue;
-		r = bk_block_io(bdev, REQ_OP_READ, sector, buf, bytes);
+		r = bk_block_io(&buf->io, bdev, REQ_OP_READ, sector, buf->data,
+				bytes);
 		if (r)
 			return r;
-		crc = crc32c(crc, buf, bytes);
+		crc = crc32c(crc, buf->data, bytes);
 	}
 	*print = ~crc;
 	return 0;
 }
 
-static int bk_trust_read_witness(struct block_device *bdev, u64 len, void *buf,
+static int bk_trust_read_witness(struct block_device *bdev, u64 len,
+				 struct bk_trust_buf *buf,
 				 struct bk_md_witness *witness)
 {
 	int r;
@@ -91,9 +105,10 @@ static int bk_trust_read_witness(struct block_device *bdev, u64 len, void *buf,
 	memset(witness, 0, sizeof(*witness));
 	if (len < BK_MD_WITNESS_BYTES >> SECTOR_SHIFT)
 		return 0;
-	r = bk_block_io(bdev, REQ_OP_READ, 0, buf, BK_MD_WITNESS_BYTES);
+	r = bk_block_io(&buf->io, bdev, REQ_OP_READ, 0, buf->data,
+			BK_MD_WITNESS_BYTES);
 	if (!r)
-		bk_md_witness_read(buf, witness);
+		bk_md_witness_read(buf->data, witness);
 	return r;
 }
 
@@ -109,7 +124,7 @@ static int bk_trust_read_witness(struct block_device *bdev, u64 len, void *buf,
 int bk_trust_witness(struct block_device *bdev, u64 len,
 		     struct bk_md_witness *witness)
 {
-	void *buf = __vmalloc(BK_MD_WITNESS_BYTES, GFP_NOIO | __GFP_NOWARN);
+	struct bk_trust_buf *buf = bk_trust_alloc();
 	int r = -ENOMEM;
 
 	if (buf)
@@ -132,7 +147,7 @@ void bk_trust_look(struct bk_instance *in, bool print, struct bk_evidence *e)
 		dm_disk(in->origin->md)->part0,
 		in->dev->bdev,
 	};
-	void *buf = __vmalloc(BK_MD_SAMPLE_BYTES, GFP_NOIO | __GFP_NOWARN);
+	struct bk_trust_buf *buf = bk_trust_alloc();
 	unsigned int i;
 
 	memset(e, 0, sizeof(*e));
