@@ -244,13 +244,25 @@ static void bk_pit_empty_bucket(struct bk_pit *pit, struct bk_bucket *bucket,
 	bk_borrowers_go_on(pit, &borrowers, false);
 }
 
+/* Another one is stopping it: wait for who has found it running yet. */
+static void bk_pit_stopped_before(struct bk_pit *pit)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(pit->buckets); i++) {
+		spin_lock(&pit->buckets[i].lock);
+		spin_unlock(&pit->buckets[i].lock);
+	}
+}
+
 /**
  * bk_pit_stop - stop a point in time, for whatever reason
  * @pit:	the point in time
  *
  * Who waits for it goes. What is staged is dropped; ops whose I/O is in flight
  * end when that does, and their buffers leave the budget. It may still be
- * published; being stopped is enough for writers to pass.
+ * published; being stopped is enough for writers to pass. When this returns nobody
+ * is in a bucket any more who has found it running, whoever else is stopping it.
  *
  * Context: process; neither sleeps nor allocates.
  */
@@ -263,8 +275,10 @@ void bk_pit_stop(struct bk_pit *pit)
 	 * A full barrier: whoever finds a bucket or a list without what we
 	 * are about to take finds the flag set.
 	 */
-	if (test_and_set_bit(BK_PIT_STOPPED, &pit->flags))
+	if (test_and_set_bit(BK_PIT_STOPPED, &pit->flags)) {
+		bk_pit_stopped_before(pit);
 		return;
+	}
 	for (i = 0; i < ARRAY_SIZE(pit->buckets); i++)
 		bk_pit_empty_bucket(pit, &pit->buckets[i], &holders);
 	bk_holders_kick(pit->origin, &holders);
