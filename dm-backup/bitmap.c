@@ -406,13 +406,12 @@ static struct bk_bits *bk_bits_resized(const struct bk_bits *bits, sector_t len)
 		return NULL;
 	next->persistent = bits->persistent;
 	while (bk_bits_next(bits, end, &start, &end) && start < len) {
-		bk_bits_set(next, start >> next->shift,
-			    min_t(unsigned long, next->nr,
-				  ((end - 1) >> next->shift) + 1));
-		cond_resched();
+		bk_bits_set_many(next, start >> next->shift,
+				 min_t(unsigned long, next->nr,
+				       ((end - 1) >> next->shift) + 1));
 	}
 	if (len > bits->len)
-		bk_bits_set(next, bits->len >> next->shift, next->nr);
+		bk_bits_set_many(next, bits->len >> next->shift, next->nr);
 	return next;
 }
 

@@ -9,10 +9,28 @@
 #include <linux/errno.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/vmalloc.h>
 
 /* More is refused: it could only be a mistake. */
 #define BK_BITS_MAX_BYTES	BIT(30)
+
+/* Words that are gone through before others may run. */
+#define BK_BITS_STRIDE		4096UL
+
+/* All are set; nobody else knows of them. */
+static void bk_bits_fill(struct bk_bits *bits)
+{
+	unsigned long i, n, nr = BITS_TO_LONGS(bits->nr);
+
+	for (i = 0; i < nr; i += n) {
+		n = min(nr - i, BK_BITS_STRIDE);
+		memset(bits->words + i, 0xff, n * sizeof(long));
+		cond_resched();
+	}
+	bits->words[nr - 1] &= bk_map_mask((nr - 1) * BITS_PER_LONG, bits->nr);
+	atomic_long_add(bits->nr, &bits->dirty);
+}
 
 /**
  * bk_bits_alloc - make bits
@@ -50,8 +68,8 @@ struct bk_bits *bk_bits_alloc(sector_t len, unsigned int shift, bool set,
 		kfree(bits);
 		return NULL;
 	}
-	if (set)
-		bk_bits_set(bits, 0, nr);
+	if (set && nr)
+		bk_bits_fill(bits);
 	return bits;
 }
 
@@ -100,6 +118,26 @@ void bk_bits_set(struct bk_bits *bits, unsigned long first, unsigned long end)
 	}
 	if (added)
 		atomic_long_add(added, &bits->dirty);
+}
+
+/**
+ * bk_bits_set_many - set a range of granules, however long
+ * @bits:	the bits
+ * @first:	first granule
+ * @end:	end of the range, exclusive
+ *
+ * Context: process, may sleep; takes as long as there is to look through.
+ */
+void bk_bits_set_many(struct bk_bits *bits, unsigned long first,
+		      unsigned long end)
+{
+	unsigned long next;
+
+	for (; first < end; first = next) {
+		next = first + min(end - first, BK_BITS_STRIDE * BITS_PER_LONG);
+		bk_bits_set(bits, first, next);
+		cond_resched();
+	}
 }
 
 /**
@@ -195,7 +233,7 @@ static void bk_bits_or_words(struct bk_bits *dst, const struct bk_bits *src)
 		if (word & ~READ_ONCE(*to))
 			added += hweight_long(word &
 				~atomic_long_fetch_or(word, (atomic_long_t *)to));
-		if (!(i % 4096))
+		if (!(i % BK_BITS_STRIDE))
 			cond_resched();
 	}
 	if (added)
@@ -230,7 +268,7 @@ void bk_bits_recount(struct bk_bits *bits)
 
 	for (i = 0; i < nr; i++) {
 		dirty += hweight_long(bits->words[i]);
-		if (!(i % 4096))
+		if (!(i % BK_BITS_STRIDE))
 			cond_resched();
 	}
 	atomic_long_add(dirty - atomic_long_read(&bits->dirty), &bits->dirty);
@@ -257,7 +295,7 @@ u32 bk_bits_crc(const struct bk_bits *bits)
 
 		crc = crc32c(crc, &word, n);
 		left -= n;
-		if (!(i % 4096))
+		if (!(i % BK_BITS_STRIDE))
 			cond_resched();
 	}
 	return ~crc;

@@ -64,6 +64,8 @@ static inline void bk_bits_get(struct bk_bits *bits)
 }
 
 void bk_bits_set(struct bk_bits *bits, unsigned long first, unsigned long end);
+void bk_bits_set_many(struct bk_bits *bits, unsigned long first,
+		      unsigned long end);
 void bk_bits_clear(struct bk_bits *bits, unsigned long first,
 		   unsigned long end);
 void bk_bits_or(struct bk_bits *dst, const struct bk_bits *src);

@@ -270,7 +270,8 @@ static int bk_msg_bitmap_load(struct bk_msg *m)
 				   &end);
 	for (i = 1; i < m->argc && !err; i++) {
 		bk_msg_range(m, m->argv[i], bitmap->bits->len, &start, &end);
-		bk_bits_mark(bitmap->bits, start, end);
+		bk_bits_set_many(bitmap->bits, start >> bitmap->bits->shift,
+				 ((end - 1) >> bitmap->bits->shift) + 1);
 	}
 	if (!err)
 		bk_bitmap_claim(bitmap, "load");

@@ -118,6 +118,41 @@ static void test_mark(void)
 	}
 }
 
+/* More than is gone through at once, at either end, and the last granule. */
+static void test_many(void)
+{
+	static const unsigned long range[][2] = {
+		{ 0, 0 }, { 0, 262144 }, { 262143, 524289 }, { 262144, 262145 },
+		{ 599999, 600001 }, { 0, 600001 },
+	};
+	sector_t start, end;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(range); i++) {
+		struct bk_bits *bits = make(600001, 0, false);
+		unsigned long first = range[i][0], last = range[i][1];
+
+		bk_bits_set_many(bits, first, last);
+		CHECK(bk_bits_dirty(bits) == last - first, "%lu to %lu: %llu",
+		      first, last, bk_bits_dirty(bits));
+		if (last > first)
+			CHECK(bk_bits_next(bits, 0, &start, &end) &&
+			      start == first && end == last, "%lu to %lu",
+			      first, last);
+		bk_bits_put(bits);
+	}
+	for (i = 1; i <= 600001; i = i * 3 + i % 2) {
+		struct bk_bits *bits = make(i, 0, true);
+
+		CHECK(bk_bits_dirty(bits) == i &&
+		      bk_bits_next(bits, 0, &start, &end) && !start && end == i &&
+		      find_next_bit(bits->words, BITS_TO_LONGS(i) * BITS_PER_LONG,
+				    i) >= BITS_TO_LONGS(i) * BITS_PER_LONG,
+		      "all of %u", i);
+		bk_bits_put(bits);
+	}
+}
+
 static void test_next(void)
 {
 	struct bk_bits *bits = make(LEN, 3, false);
@@ -242,6 +277,7 @@ static void test_threads(void)
 const struct unit_test unit_bits[] = {
 	{ "marked ranges, granules of 1 to 16384 sectors", test_mark },
 	{ "cleared granules", test_clear },
+	{ "ranges that are long", test_many },
 	{ "runs, from anywhere, to the end of the device", test_next },
 	{ "merging ranges between all granularities", test_or },
 	{ "all set; too many", test_all },
