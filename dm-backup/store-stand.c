@@ -48,6 +48,13 @@ void bk_store_stand_back(struct bk_origin *origin, struct bk_store_req *back)
 		bk_store_ask(origin->store, back);
 }
 
+/* Does it answer? If not, nobody waits for that with the gate closed. */
+static bool bk_store_answers(struct bk_store *store)
+{
+	return !READ_ONCE(store->erring) &&
+	       !bk_store_is_late(READ_ONCE(store->io_since));
+}
+
 /**
  * bk_store_stand - the filter is about to stand on another device
  * @origin:	the filter, live; its gate is closed
@@ -56,7 +63,9 @@ void bk_store_stand_back(struct bk_origin *origin, struct bk_store_req *back)
  * @end:	jiffies by which it has to be done
  *
  * Whichever is on disk, the other device can't be taken for it. What has failed is
- * not to be believed in any case, and not written to.
+ * not to be believed in any case, and not written to. One that has not answered for
+ * BK_STORE_LATE_MS, though no write may have waited for it, has failed, or is
+ * not asked (on_metadata_error=hold): else each try would hold up writes.
  *
  * Context: process, sleeps; allocates nothing.
  * Return: 0 when the disk has it; -ETIMEDOUT.
@@ -66,7 +75,14 @@ int bk_store_stand(struct bk_origin *origin, struct bk_store_req *there,
 {
 	struct bk_store *store = origin->store;
 
-	if (!there || !READ_ONCE(store->live) || READ_ONCE(store->failed))
+	if (!there || !READ_ONCE(store->live))
+		return 0;
+	if (!bk_store_answers(store)) {
+		if (store->hold)
+			return -ETIMEDOUT;
+		bk_store_fail(store);
+	}
+	if (READ_ONCE(store->failed))
 		return 0;
 	bk_store_ask(store, there);
 	if (!bk_store_wait(there, max_t(long, end - jiffies, 1)))

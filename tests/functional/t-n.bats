@@ -25,7 +25,7 @@ devices() { # [SUFFIX]
 	done
 	o=/dev/mapper/o n=/dev/mapper/n m=/dev/mapper/m
 }
-on() { make_filter f "$1" metadata "$m" after_crash trust; } # DEV
+on() { make_filter f "$1" metadata "$m" after_crash trust "${@:2}"; } # DEV [FEATURES...]
 # keep NAME: what would be there after a power cut at this instant
 keep() {
 	local d
@@ -103,7 +103,8 @@ in_vain() { (($(job attempts j) >= $1)); }
 
 @test "N2 the power fails while the metadata device is told" {
 	local at
-	on $o
+	# hold: however long it hangs, it has not failed
+	on $o on_metadata_error hold
 	cp --sparse=always /tmp/o.img /tmp/ref.img
 	msg bitmap add b persistent
 	w 3 2M 64K
@@ -142,8 +143,7 @@ in_vain() { (($(job attempts j) >= $1)); }
 }
 
 @test "N2 told, and then it did not come to it: it stays where it was" {
-	local i
-	on $o
+	on $o on_metadata_error hold
 	msg bitmap add b persistent
 	mirror $n
 	hang m
@@ -161,6 +161,40 @@ in_vain() { (($(job attempts j) >= $1)); }
 	cut x $n
 	other b
 }
+
+@test "N2 it hangs: writes are held up once, then it has failed, or is not asked" {
+	on $o
+	msg bitmap add b persistent
+	mirror $n
+	hang m
+	msg job complete j
+	# nothing is written that would wait for it; it goes on all the same
+	finished j 120
+	[[ $(job pivoted j) == 1 ]]
+	wait_for 10 lost b
+	unhang m
+	w 6 3M 64K
+	is 6 3M 64K $n
+	dmsetup remove f
+	wait_for 5 module_idle
+
+	rm -f /tmp/m.img
+	dmsetup remove m
+	truncate -s 4M /tmp/m.img
+	dmbackup metadata create /tmp/m.img --size ${MB}M
+	dmsetup create m -u TEST-m --table "0 8192 linear $(losetup -f --show /tmp/m.img) 0"
+	on $o on_metadata_error hold
+	msg bitmap add b persistent
+	mirror $n
+	hang m
+	msg job complete j
+	wait_for 60 in_vain 3
+	unhang m
+	finished j 120
+	[[ $(job pivoted j) == 1 ]]
+	good b
+}
+lost() { [[ $(bitmap inconsistent "$1") == 1 ]]; }
 
 @test "N3 back by a persistent bitmap that was begun before the pivot: only what was written is copied" {
 	on $o
