@@ -100,6 +100,8 @@ struct bk_store_req *bk_store_req_alloc(enum bk_store_verb verb,
 void bk_store_req_done(struct bk_store *store, struct bk_store_req *req,
 		       int err);
 void bk_store_ask(struct bk_store *store, struct bk_store_req *req);
+int bk_store_await(struct bk_store *store, struct bk_store_req *req,
+		   unsigned int ms, bool must);
 int bk_store_ask_and_wait(struct bk_store *store, struct bk_store_req *req,
 			  unsigned int ms, bool must);
 struct bk_store_req *bk_store_next(struct bk_store *store);

@@ -103,23 +103,22 @@ int bk_store_wait(struct bk_store_req *req, unsigned long timeout)
 }
 
 /**
- * bk_store_ask_and_wait - ask, and wait for as long as the device goes on
+ * bk_store_await - wait for as long as the device goes on
  * @store:	the store
- * @req:	the request; the reference is dropped
+ * @req:	what it was asked; the reference is dropped
  * @ms:	but no longer than this
  * @must:	one that has not done it by then has failed
  *
  * Context: process, sleeps. Return: how it went, or -ETIMEDOUT.
  */
-int bk_store_ask_and_wait(struct bk_store *store, struct bk_store_req *req,
-			  unsigned int ms, bool must)
+int bk_store_await(struct bk_store *store, struct bk_store_req *req,
+		   unsigned int ms, bool must)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(ms);
 	unsigned long soon = jiffies + msecs_to_jiffies(BK_STORE_WAIT_MS);
 	bool stuck = false;
 	int r;
 
-	bk_store_ask(store, req);
 	do {
 		r = bk_store_wait(req, HZ / 4);
 		stuck = bk_store_is_late(READ_ONCE(store->io_since)) ||
@@ -129,6 +128,22 @@ int bk_store_ask_and_wait(struct bk_store *store, struct bk_store_req *req,
 		bk_store_fail(store);
 	bk_store_req_put(req);
 	return r;
+}
+
+/**
+ * bk_store_ask_and_wait - ask, and wait for as long as the device goes on
+ * @store:	the store
+ * @req:	the request; the reference is dropped
+ * @ms:		but no longer than this
+ * @must:	one that has not done it by then has failed
+ *
+ * Context: process, sleeps. Return: how it went, or -ETIMEDOUT.
+ */
+int bk_store_ask_and_wait(struct bk_store *store, struct bk_store_req *req,
+			  unsigned int ms, bool must)
+{
+	bk_store_ask(store, req);
+	return bk_store_await(store, req, ms, must);
 }
 
 /* Is it about one bitmap, for which requests are done in their order? */

@@ -139,13 +139,14 @@ void bk_store_end(struct bk_instance *in, const char *why)
  * @origin:	the filter; its lock is held, no bio is in it
  * @len:	the new length, sectors
  *
- * Context: process, sleeps for a bounded time.
+ * The disk is asked to follow, too; bk_store_resized() waits for that.
+ *
+ * Context: dm's preresume: process, sleeps; waits for no I/O.
  */
 void bk_store_resize(struct bk_origin *origin, sector_t len)
 {
 	struct bk_store *store = origin->store;
 	struct bk_store_req *req;
-	int r;
 
 	if (!store)
 		return;
@@ -156,8 +157,47 @@ void bk_store_resize(struct bk_origin *origin, sector_t len)
 		return;
 	req = bk_store_req_alloc(BK_STORE_RESIZE, 0);
 	req->len = len;
+	bk_store_ask(store, req);
+	store->resize = req;
+}
+
+/* All bitmaps are written anew, which may be much: 1 ms for each page more. */
+static unsigned int bk_store_resize_ms(struct bk_store *store)
+{
+	u64 ms = BK_STORE_MUST_MS;
+	unsigned int i;
+
+	spin_lock(&store->lock);
+	for (i = 0; i < BK_MD_MAX_BITMAPS; i++)
+		if (store->slot[i].bits[0])
+			ms += DIV_ROUND_UP(store->slot[i].bits[0]->nr,
+					   BK_MD_BITS);
+	spin_unlock(&store->lock);
+	return min_t(u64, ms, INT_MAX);
+}
+
+/**
+ * bk_store_resized - wait until the disk has followed another length
+ * @in:		the instance that has it; nothing is written through it yet
+ *
+ * Under no lock: other filters do not wait for this one's metadata device.
+ *
+ * Context: dm's preresume: process, sleeps for as long as the device goes on, and a
+ * time that is bounded by the size of the bitmaps.
+ */
+void bk_store_resized(struct bk_instance *in)
+{
+	struct bk_origin *origin = in->origin;
+	struct bk_store *store = origin->store;
+	struct bk_store_req *req = store ? store->resize : NULL;
+	int r;
+
+	if (!req)
+		return;
+	store->resize = NULL;
 	kref_get(&req->ref);
-	r = bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
+	r = bk_store_await(store, req, bk_store_resize_ms(store), true);
+	mutex_lock(&origin->lock);
 	if (r)
 		origin->ops->distrust(origin,
 				      "the metadata device failed when the length changed",
@@ -166,6 +206,7 @@ void bk_store_resize(struct bk_origin *origin, sector_t len)
 		origin->ops->distrust(origin,
 				      "the metadata device has no room for the new length",
 				      req->lost);
+	mutex_unlock(&origin->lock);
 	bk_store_req_put(req);
 }
 

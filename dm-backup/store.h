@@ -223,6 +223,8 @@ struct bk_store_req {
  * @tmp:	words of a page
  * @retry:	the last write of the hot map failed: all of it is to be written
  * @erring:	the last write failed (on_metadata_error=hold)
+ * @resize:	NULL, or a RESIZE that was asked for; between bk_store_resize() and
+ *		bk_store_resized(), so the filter's suspend_lock is held
  * @moved:	entries that keep areas which a RESIZE leaves
  */
 struct bk_store {
@@ -274,6 +276,7 @@ struct bk_store {
 	unsigned long *tmp;
 	bool retry;
 	bool erring;
+	struct bk_store_req *resize;
 	DECLARE_BITMAP(moved, BK_MD_MAX_BITMAPS);
 };
 
@@ -287,6 +290,7 @@ void bk_store_follow(struct bk_instance *in);
 void bk_store_end(struct bk_instance *in, const char *why);
 void bk_store_give_up(struct bk_origin *origin, const char *why);
 void bk_store_resize(struct bk_origin *origin, sector_t len);
+void bk_store_resized(struct bk_instance *in);
 int bk_store_save_now(struct bk_origin *origin, char *error, size_t size);
 size_t bk_store_status(struct bk_origin *origin, char *buf, size_t size);
 

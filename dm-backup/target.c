@@ -284,6 +284,7 @@ static int bk_backup_preresume(struct dm_target *ti)
 		bk_store_give_up(in->origin,
 				 "the origin could not be flushed when the length changed");
 	bk_origin_adopt(in);
+	bk_store_resized(in);
 	if (moved)
 		bk_store_follow(in);
 	memalloc_noio_restore(noio);

@@ -725,6 +725,31 @@ leased() {
 	covers b <(head -c ${MB}M /dev/zero) <(head -c ${MB}M /tmp/o-x.img)
 }
 
+@test "L11 the device grows while its metadata device is slow: other filters do not wait" {
+	local b
+	slow md "$m" 0 0
+	make_filter f "$o" metadata /dev/mapper/md after_crash trust
+	for b in a b c d; do msg bitmap add $b persistent; done
+	make_filter g "$S"
+	SECTORS=$(((MB + 64) * 2048))
+	truncate -s $((MB + 64))M /tmp/o.img
+	losetup -c "$loop"
+	dmsetup load o --table "0 $SECTORS linear $loop 0"
+	dmsetup resume o
+	dmsetup load f --table "0 $SECTORS backup $o 4 metadata /dev/mapper/md after_crash trust"
+	slow_set md "$m" 0 1000
+	dmsetup suspend f
+	dmsetup resume f &
+	being_told() { F=/dev/mapper/md in_flight; }
+	wait_for 60 being_told
+	FILTER=g msg bitmap add x
+	# two copies of four bitmaps, one after the other: that takes much longer
+	kill -0 $!
+	wait $!
+	slow_set md "$m" 0 0
+	for b in a b c d; do ok $b; done
+}
+
 @test "L11 who has no room on the metadata device for the new length is lost, no other" {
 	up
 	msg bitmap add coarse persistent granularity=65536
