@@ -19,47 +19,73 @@ static LIST_HEAD(bk_origins);
 /*----------------------------------------------------------------*/
 /* Events */
 
+/* The next one, if there is a live instance through which it is told. */
+static struct bk_event *bk_origin_next_event(struct bk_origin *origin)
+{
+	struct bk_event *e;
+
+	lockdep_assert_held(&origin->live_lock);
+	if (!origin->live)
+		return NULL;
+	spin_lock(&origin->event_lock);
+	e = list_first_entry_or_null(&origin->events, struct bk_event, list);
+	if (e)
+		list_del(&e->list);
+	spin_unlock(&origin->event_lock);
+	return e;
+}
+
+static void bk_origin_uevent(struct device *dev, const struct bk_event *e)
+{
+	char what[64], job[176], seq[40], cause[BK_ERROR_LEN + 40];
+	char *envp[5] = { what, job, seq };
+
+	snprintf(what, sizeof(what), "DM_BACKUP_EVENT=%s", e->what);
+	snprintf(job, sizeof(job), "DM_BACKUP_JOB=%s", e->job);
+	snprintf(seq, sizeof(seq), "DM_BACKUP_SEQ=%u", e->seq);
+	snprintf(cause, sizeof(cause), "DM_BACKUP_CAUSE=%s", e->cause);
+	if (e->cause[0])
+		envp[3] = cause;
+	kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, envp);
+}
+
 /*
- * Tells dm and udev what changed. dm_table_event() needs a table that stays,
- * which live_lock gives; a suspended device would make udev's probing hang,
- * so there events wait for resume.
+ * Tell dm and udev what changed; false if there is nothing. dm_table_event() needs a
+ * table that stays, which live_lock gives; a suspended device would make udev's
+ * probing hang, so there events wait for resume.
+ *
+ * The uevent is sent without live_lock, for which a suspend waits: others hold the
+ * mutex of all uevents while they wait for memory, so perhaps for the device that is
+ * being suspended. Until this work has ended dtr waits, and with it the device stays.
  */
+static bool bk_origin_tell(struct bk_origin *origin)
+{
+	struct device *dev = NULL;
+	struct bk_event *e;
+
+	mutex_lock(&origin->live_lock);
+	e = bk_origin_next_event(origin);
+	if (e) {
+		dm_table_event(origin->live->ti->table);
+		dev = get_device(disk_to_dev(dm_disk(origin->md)));
+	}
+	mutex_unlock(&origin->live_lock);
+	if (!e)
+		return false;
+	bk_origin_uevent(dev, e);
+	put_device(dev);
+	kfree(e);
+	return true;
+}
+
 static void bk_origin_event_work(struct work_struct *work)
 {
 	struct bk_origin *origin = container_of(work, struct bk_origin,
 						event_work);
 	unsigned int noio = memalloc_noio_save();
-	struct bk_event *e;
 
-	/* Suspending waits for live_lock: no memory may be waited for in here. */
-	mutex_lock(&origin->live_lock);
-	while (origin->live) {
-		char *envp[5] = { NULL };
-		char what[64], job[176], seq[40], cause[BK_ERROR_LEN + 40];
-
-		spin_lock(&origin->event_lock);
-		e = list_first_entry_or_null(&origin->events, struct bk_event,
-					     list);
-		if (e)
-			list_del(&e->list);
-		spin_unlock(&origin->event_lock);
-		if (!e)
-			break;
-
-		snprintf(what, sizeof(what), "DM_BACKUP_EVENT=%s", e->what);
-		snprintf(job, sizeof(job), "DM_BACKUP_JOB=%s", e->job);
-		snprintf(seq, sizeof(seq), "DM_BACKUP_SEQ=%u", e->seq);
-		snprintf(cause, sizeof(cause), "DM_BACKUP_CAUSE=%s", e->cause);
-		envp[0] = what;
-		envp[1] = job;
-		envp[2] = seq;
-		envp[3] = e->cause[0] ? cause : NULL;
-		dm_table_event(origin->live->ti->table);
-		kobject_uevent_env(&disk_to_dev(dm_disk(origin->md))->kobj,
-				   KOBJ_CHANGE, envp);
-		kfree(e);
-	}
-	mutex_unlock(&origin->live_lock);
+	while (bk_origin_tell(origin))
+		;
 	memalloc_noio_restore(noio);
 }
 
