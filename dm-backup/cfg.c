@@ -142,7 +142,6 @@ struct bk_cfg *bk_cfg_copy(struct bk_gate *gate, unsigned int extra_pits,
 	struct bk_cfg *next = bk_cfg_alloc(gate, cur->nr_pits + extra_pits,
 					   cur->nr_bits + extra_bits,
 					   cur->nr_ends + extra_bits, gfp);
-
 	unsigned int i;
 
 	for (i = 0; next && i < cur->nr_pits; i++)
@@ -319,5 +318,5 @@ void bk_cfg_release(struct bk_cfg *cfg)
 	for (i = 0; i < cfg->nr_ends; i++)
 		bk_bits_put(cfg->ends[i]);
 	bk_mcopy_put(cfg->both);
-	kfree(cfg);
+	kvfree(cfg);
 }

@@ -35,9 +35,10 @@ struct bk_cfg *bk_cfg_alloc(struct bk_gate *gate, unsigned int nr_pits,
 			    gfp_t gfp)
 {
 	size_t size = struct_size((struct bk_cfg *)NULL, pits, nr_pits);
-	struct bk_cfg *cfg = kzalloc(size + (nr_bits + nr_ends) *
-				     sizeof(*cfg->bits), gfp);
+	struct bk_cfg *cfg;
 
+	/* With a thousand bitmaps it is more than a page: not to be contiguous. */
+	cfg = kvzalloc(size + (nr_bits + nr_ends) * sizeof(*cfg->bits), gfp);
 	if (!cfg)
 		return NULL;
 	cfg->bits = (void *)cfg + size;
