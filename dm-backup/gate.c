@@ -115,7 +115,8 @@ static void bk_gate_drain(struct work_struct *work)
 	struct bk_gate *gate = container_of(work, struct bk_gate, drain_work);
 	unsigned int old = !bk_gate_epoch(gate);
 
-	wait_event(gate->drain_wait, bk_gate_idle(gate, old));
+	/* Idle: an origin that takes long is not a task that hangs. */
+	wait_event_idle(gate->drain_wait, bk_gate_idle(gate, old));
 
 	/* Told first: once the mode says so the next cut may publish its cfg. */
 	gate->ops->drained(gate);

@@ -765,7 +765,7 @@ static void bk_origin_shutdown(struct bk_instance *in)
 
 	/* Who waits for something of a transaction looks whether we are dead. */
 	wake_up_all(&origin->jobs_wait);
-	wait_event(origin->jobs_wait, !atomic_read(&origin->users));
+	wait_event_idle(origin->jobs_wait, !atomic_read(&origin->users));
 	origin->ops->shutdown(in);
 
 	/*

@@ -297,11 +297,13 @@ static void bk_stage_undo(struct bk_txn_part *part, struct bk_stage *stage)
 	struct bk_bitmap *bitmap = stage->bitmap;
 
 	/*
-	 * Its job has been told to end, and for that it waits for nobody. Nobody
-	 * else can have taken it.
+	 * Its job has been told to end. It never began, so its next step lets go
+	 * of the bitmap and waits for nobody before that: no bound is needed.
+	 * Nobody else can have taken it.
 	 */
 	if (stage->job && stage->added)
-		wait_event(origin->jobs_wait, !READ_ONCE(bitmap->busy[0]));
+		wait_event_idle(origin->jobs_wait,
+				!READ_ONCE(bitmap->busy[0]));
 	mutex_lock(&origin->lock);
 	bk_stage_release(part, stage);
 	if (stage->added)

@@ -172,8 +172,9 @@ int bk_txn_wait_job(struct bk_txn *txn, struct bk_job *job, char *error,
 		    max_t(long, txn->prepare_by - jiffies, 1);
 	int report;
 
-	left = wait_event_timeout(txn->wait, bk_txn_reported(txn, &report) ||
-				  bk_txn_is_stopped(txn), left);
+	left = wait_event_idle_timeout(txn->wait,
+				       bk_txn_reported(txn, &report) ||
+				       bk_txn_is_stopped(txn), left);
 	if (bk_txn_reported(txn, &report)) {
 		if (report)
 			strscpy(error, job->cause, size);
