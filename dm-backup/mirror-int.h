@@ -108,7 +108,7 @@ struct bk_mirror_params {
  * @dest:	where it goes; a user until @released
  * @notify:	kicks the job for the destination, and for the origin's resume
  * @deferred:	waits for the origin's resume
- * @mc:		what copies, until @released; cleared under the filter's lock
+ * @mc:		what copies, until @released; set and cleared under the filter's lock
  * @blocking:	writes wait for its destination; the filter's lock
  * @switch_work: looks whether they are to, while auto_switch is set
  * @least:	the least that was left to copy; switch_work, as...

@@ -196,18 +196,23 @@ static int bk_mirror_make_mc(struct bk_mirror *m)
 		.empty		= m->params.sync != BK_MIRROR_FULL,
 		.target_is_zero	= m->params.target_is_zero,
 	};
+	struct bk_origin *origin = m->job.origin;
+	struct bk_mcopy *mc;
 	int err;
 
 	/* A piece has to fit into what there is of the budget for it. */
 	params.max_chunk = min3(m->params.max_chunk, m->params.buf_size,
-				(u64)READ_ONCE(m->job.origin->pool.limit) / 4 >>
+				(u64)READ_ONCE(origin->pool.limit) / 4 >>
 				SECTOR_SHIFT) & ~(BK_MIRROR_PIECE_MIN - 1);
-	m->mc = bk_mcopy_create(m->job.origin, m->dest, &params,
-				&bk_mirror_mc_ops, m, &err);
-	if (m->mc) {
+	mc = bk_mcopy_create(origin, m->dest, &params, &bk_mirror_mc_ops, m,
+			     &err);
+	if (mc) {
 		bk_job_get(&m->job);	/* dropped by bk_mirror_mc_release() */
-		m->mc->timeout = m->params.cbw_timeout;
-		m->mc->blocking = m->blocking;
+		mutex_lock(&origin->lock);	/* bk_mirror_change() */
+		mc->timeout = m->params.cbw_timeout;
+		mc->blocking = m->blocking;
+		m->mc = mc;
+		mutex_unlock(&origin->lock);
 		return 0;
 	}
 	if (err == -EFBIG)
@@ -341,7 +346,6 @@ static void bk_mirror_abort(struct bk_job *job)
 static void bk_mirror_let_go(struct bk_mirror *m)
 {
 	struct bk_origin *origin = m->job.origin;
-
 	struct bk_mcopy *mc;
 
 	m->released = true;
