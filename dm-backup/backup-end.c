@@ -8,9 +8,6 @@
 #include "cfg.h"
 #include "store.h"
 
-/* How often a job that ends looks whether its destination has been closed. */
-#define BK_RELEASE_TICK_MS	100
-
 static int bk_backup_flush_origin(struct bk_backup *b)
 {
 	struct bk_origin *origin = b->job.origin;

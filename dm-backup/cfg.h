@@ -51,15 +51,16 @@ static __always_inline void bk_cfg_mark(struct bk_cfg *cfg, sector_t start,
 }
 
 /**
- * bk_cfg_mark_ended - a range has been written
+ * bk_cfg_mark_ended_but - a range has been written
  * @cfg:	under RCU or with a reference
  * @start:	first sector
  * @end:	end of the range, exclusive
+ * @but:	the bits of a mirror that has it already, or NULL
  *
  * Context: any, interrupts included.
  */
-static inline void bk_cfg_mark_ended(struct bk_cfg *cfg, sector_t start,
-				     sector_t end)
+static inline void bk_cfg_mark_ended_but(struct bk_cfg *cfg, sector_t start,
+					 sector_t end, struct bk_bits *but)
 {
 	unsigned int i;
 
@@ -69,27 +70,22 @@ static inline void bk_cfg_mark_ended(struct bk_cfg *cfg, sector_t start,
 	 */
 	smp_mb();
 	for (i = 0; i < cfg->nr_ends; i++)
-		bk_bits_mark(cfg->ends[i], start, end);
+		if (cfg->ends[i] != but)
+			bk_bits_mark(cfg->ends[i], start, end);
 }
 
 /**
- * bk_cfg_mark_ended_but - the same, but for one mirror, which has it already
+ * bk_cfg_mark_ended - the same, and no mirror has it
  * @cfg:	under RCU or with a reference
  * @start:	first sector
  * @end:	end of the range, exclusive
- * @but:	that mirror's bits, or NULL
  *
  * Context: any, interrupts included.
  */
-static inline void bk_cfg_mark_ended_but(struct bk_cfg *cfg, sector_t start,
-					 sector_t end, struct bk_bits *but)
+static inline void bk_cfg_mark_ended(struct bk_cfg *cfg, sector_t start,
+				     sector_t end)
 {
-	unsigned int i;
-
-	smp_mb();	/* as in bk_cfg_mark_ended() */
-	for (i = 0; i < cfg->nr_ends; i++)
-		if (cfg->ends[i] != but)
-			bk_bits_mark(cfg->ends[i], start, end);
+	bk_cfg_mark_ended_but(cfg, start, end, NULL);
 }
 
 #endif

@@ -21,8 +21,8 @@
  *
  * Locks and contexts
  *   origin->lock  mutex: the list of jobs.
- *   job->lock     spinlock: state, requests, outcome, errors, the rate. A leaf
- *                 but for workqueues. Process context only.
+ *   job->lock     spinlock: state, requests, outcome, errors, the rate. Inside it
+ *                 its pit's lock, and those of workqueues. Process context only.
  *   step and the driver's prepare, settle, abort, release run in step_work,
  *   never two at a time; they may wait for the origin, not for a destination.
  *
@@ -48,6 +48,9 @@
 
 /* How long a job that ends waits for its destination before it is an orphan. */
 #define BK_RELEASE_MS	2000
+
+/* How often a job that ends looks whether something has been done. */
+#define BK_RELEASE_TICK_MS	100
 
 struct bk_cfg;
 struct bk_group;
@@ -84,7 +87,7 @@ enum bk_io_status {
  *		origin's place; as @settle, but if it fails the job is on standby
  *		(bk_job_stand_by() has been called) and goes on when resumed
  * @objection:	of the same: why it can't take the origin's place, or NULL; the
- *		filter's lock is held
+ *		filter's lock is held, and job->lock: it does not sleep
  * @resumed:	whatever failed may be tried again
  * @settle:	after the last copy: make all of it durable; as @prepare
  * @abort:	stop, now; nobody waits for the job any more

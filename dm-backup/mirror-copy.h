@@ -37,7 +37,8 @@
  *   next   mutex: one looks for what is to be copied at a time.
  *   lock   spinlock: the lists of copies and of writes, figures. Process context
  *          only. Taken inside nothing but next, and by writes under RCU; pool.lock,
- *          dest->lock, io_lock and held.lock inside it.
+ *          dest->lock, io_lock, held.lock and job->lock (a buffer that is given
+ *          up makes room, of which jobs are told) inside it.
  */
 
 #ifndef BK_MIRROR_COPY_H

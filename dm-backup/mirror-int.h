@@ -24,9 +24,6 @@ struct bk_store_req;
 /* How often it looks for what is dirty when nothing was. */
 #define BK_MIRROR_IDLE_MS	100
 
-/* How often a job that ends looks whether something has been done. */
-#define BK_RELEASE_TICK_MS	100
-
 /* How long it waits until it tries again what failed, or took too long. */
 #define BK_MIRROR_AGAIN_MS	5000
 

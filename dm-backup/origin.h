@@ -122,7 +122,7 @@ enum bk_discard {
 };
 
 /**
- * struct bk_held - bios that wait for copy-before-write (io.c)
+ * struct bk_held - bios that wait for copy-before-write (io-wait.c)
  * @lock:	protects the list and the figures
  * @list:	of struct bk_bio, longest waiting first
  * @count:	how many
@@ -142,7 +142,7 @@ struct bk_held {
 };
 
 /**
- * struct bk_hints - ranges whose copies REQ_NOWAIT writes asked for (io.c)
+ * struct bk_hints - ranges whose copies REQ_NOWAIT writes asked for (io-wait.c)
  */
 struct bk_hints {
 	spinlock_t lock;	/* nr, range */
@@ -294,7 +294,7 @@ struct bk_deferred {
 /**
  * struct bk_origin_ops - what the rooms above do for a filter
  * @gate:	the gate's callbacks
- * @init:	set up what io.c keeps here
+ * @init:	set up what the rooms of a bio's way keep here
  * @kick:	background copies may find room in the budget again
  * @stopped:	a point in time has been stopped; does not sleep
  * @heated:	regions are hot, or nobody cares any more: bios that wait for that

@@ -24,7 +24,7 @@
  *                 irq-safe spinlock, a leaf: the bucket's readers. One is added
  *                 under bucket->lock as well, so who holds that meets no new one.
  *   pit->lock     spinlock: staged, retry, unread, backoff, careful, behind, what
- *                 is on the fleece device. A leaf.
+ *                 is on the fleece device. A leaf; its job's lock is outside of it.
  *
  * References
  *   A pit is held by its owner, by each cfg it is published in, by each op, by
