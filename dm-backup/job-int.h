@@ -20,6 +20,16 @@ static inline bool bk_job_is_grouped(const struct bk_job *job)
 	return job->group && job->group->grouped;
 }
 
+/*
+ * It is paused until somebody resumes it; lock is held. Whoever that is need not know
+ * that it was to take the origin's place, so that has to be asked for again.
+ */
+static inline void bk_job_suspend(struct bk_job *job)
+{
+	WRITE_ONCE(job->user_paused, true);
+	WRITE_ONCE(job->complete, false);
+}
+
 /* job.c */
 void bk_job_queue_copy(struct bk_job *job, u64 delay_ns);
 void bk_job_event(struct bk_job *job, const char *what, const char *cause);

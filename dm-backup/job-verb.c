@@ -23,6 +23,8 @@ static const char *bk_job_objection(struct bk_job *job, enum bk_job_verb verb,
 			return "is being completed";
 		if (job->soft || job->cancel)
 			return "is being cancelled";
+		if (job->user_paused)
+			return "is paused: resume it first";
 		if (!job->synced)
 			return "is not in sync with the origin, after an error";
 		return job->type->objection(job);
@@ -64,7 +66,7 @@ static void bk_job_request(struct bk_job *job, enum bk_job_verb verb,
 		WRITE_ONCE(job->complete, true);
 		break;
 	case BK_VERB_PAUSE:
-		WRITE_ONCE(job->user_paused, true);
+		bk_job_suspend(job);
 		break;
 	case BK_VERB_RESUME:
 		WRITE_ONCE(job->user_paused, false);

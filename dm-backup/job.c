@@ -240,7 +240,7 @@ enum bk_action bk_job_error_in(struct bk_job *job, const char *what, bool write,
 			snprintf(job->stopped_by, sizeof(job->stopped_by),
 				 "paused: %s sector %llu failed", what,
 				 (unsigned long long)sector);
-		WRITE_ONCE(job->user_paused, true);
+		bk_job_suspend(job);
 	}
 	spin_unlock(&job->lock);
 
@@ -302,7 +302,7 @@ int bk_job_stand_by(struct bk_job *job, int err, const char *fmt, ...)
 	vscnprintf(cause, sizeof(cause), fmt, args);
 	va_end(args);
 	spin_lock(&job->lock);
-	WRITE_ONCE(job->user_paused, true);
+	bk_job_suspend(job);
 	job->io_status = err == -ENOSPC ? BK_IO_NOSPACE : BK_IO_FAILED;
 	if (!job->err)
 		strscpy(job->cause, cause, sizeof(job->cause));

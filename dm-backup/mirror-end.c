@@ -76,14 +76,14 @@ static int bk_mirror_freeze_closed(struct bk_mirror *m, unsigned long end)
 	return r;
 }
 
-/* From here on it can't be taken back. False if it has been already. */
+/* From here on it can't be taken back. False if it has been already, or paused. */
 static bool bk_mirror_seal(struct bk_mirror *m)
 {
 	struct bk_job *job = &m->job;
 	bool ok;
 
 	spin_lock(&job->lock);
-	ok = !job->cancel && !job->err;
+	ok = job->complete && !job->cancel && !job->err;
 	job->finalize |= ok;
 	spin_unlock(&job->lock);
 	return ok;

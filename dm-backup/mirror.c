@@ -410,7 +410,7 @@ size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size)
 	struct bk_mirror *m = bk_mirror_of(job);
 
 	return scnprintf(buf, size,
-			 " target=%s sync=%s bitmap=%s bitmap_mode=%s granularity=%u buf_size=%llu max_chunk=%llu copy_mode=%s unmap=%llu target_is_zero=%llu synced=%d attempts=%u pivoted=%d actively_synced=%d mirrored=%llu late=%u auto_switch=%llu cbw_timeout=%llu",
+			 " target=%s sync=%s bitmap=%s bitmap_mode=%s granularity=%u buf_size=%llu max_chunk=%llu copy_mode=%s unmap=%llu target_is_zero=%llu synced=%d attempts=%u pivoted=%d actively_synced=%d mirrored=%llu late=%u auto_switch=%llu cbw_timeout=%llu completing=%d",
 			 m->params.target, bk_mirror_sync_names[m->params.sync],
 			 m->params.bitmap ?: "-",
 			 bk_mirror_bitmap_mode_names[m->params.bitmap_mode] ?: "-",
@@ -423,7 +423,7 @@ size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size)
 			 bk_mirror_is_in_step(m),
 			 m->mc ? READ_ONCE(m->mc->mirrored) : 0,
 			 atomic_read(&m->late), m->params.auto_switch,
-			 m->params.cbw_timeout);
+			 m->params.cbw_timeout, READ_ONCE(job->complete));
 }
 
 static void bk_mirror_free(struct bk_job *job)

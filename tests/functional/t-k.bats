@@ -212,7 +212,9 @@ burst() {
 	wait_state m standby
 	# the filter's table has claimed it by now
 	refused_table 'under another backup filter' "0 $SECTORS backup /dev/mapper/t"
-	refused "is being completed" msg job complete m
+	# it has forgotten that it was to complete: who resumes it need not know
+	refused "is paused: resume it first" msg job complete m
+	[[ $(job completing m) == 0 ]]
 	msg job cancel m force
 	finished m 30 cancelled
 	[[ $(dmsetup table f) == "0 $SECTORS backup $(devno /dev/mapper/s)" ]]
@@ -386,10 +388,46 @@ burst() {
 	[[ $(job cause m) == *"while another table is loaded" ]]
 	origin_is "$S"
 	dmsetup clear f
+	# whoever resumes it need not know that it was to complete
 	msg job resume m
+	wait_state m ready
+	w 0x45 3M 64K
+	wait_for 10 same_as "$S" "$T"
+	origin_is "$S"
+	msg job pause m
+	wait_state m standby
+	refused "is paused: resume it first" msg job complete m
+	msg job resume m
+	wait_state m ready
+	msg job complete m
 	finished m
 	origin_is "$T"
 	refused "complete is not possible" msg job complete m
+}
+
+@test "K15 cancelled or paused while it completes, it stays where it is" {
+	dmsetup create t --table "0 $SECTORS linear $T 0"
+	filter
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	hang t
+	msg job complete m
+	[[ $(job completing m) == 1 ]]
+	refused "is being completed" msg job complete m
+	msg job pause m
+	[[ $(job completing m) == 0 ]]
+	msg job resume m
+	unhang t
+	w 0x46 3M 64K
+	wait_for 10 same_as "$S" "$T"
+	origin_is "$S"
+	hang t
+	msg job complete m
+	msg job cancel m
+	unhang t
+	finished m
+	origin_is "$S"
+	[[ $(job pivoted m) == 0 ]]
 }
 
 @test "K14 completing while the destination hangs: writes go on, then it pivots" {
