@@ -324,7 +324,7 @@ static int bk_msg_origin_same(struct bk_msg *m)
 		return bk_refuse(m, -EINVAL, "'%.32s' is not a device's MAJ:MIN",
 				 m->argv[0]);
 	mutex_lock(&origin->lock);
-	origin->same = dev;
+	WRITE_ONCE(origin->same, dev);	/* bk_origin_mismatch() */
 	mutex_unlock(&origin->lock);
 	return 0;
 }

@@ -245,8 +245,8 @@ static void bk_origin_io_close(struct bk_origin *origin)
  * @in:		the instance
  *
  * Jobs that began after its table was loaded were made for the table that was
- * live then. If that was another origin, or another length, they end here. So do
- * bitmaps if it is another origin, and nobody has said that it is the same.
+ * live then. If that was another origin, or another length, they end here, and so do
+ * bitmaps; not if somebody has said that the other origin is the same.
  *
  * Context: dm's preresume hook: process, under suspend_lock; no bio is in the
  * filter. Sleeps.
@@ -255,22 +255,26 @@ void bk_origin_adopt(struct bk_instance *in)
 {
 	dev_t dev = in->dev->bdev->bd_dev;
 	struct bk_origin *origin = in->origin;
-	bool moved = dev != origin->dev, foreign = in->foreign;
+	bool same = in->ti->len == origin->len, foreign = in->foreign;
+	bool moved = dev != origin->dev;
 
 	in->foreign = false;
 	mutex_lock(&origin->lock);
 	foreign |= moved && dev != origin->same;
-	origin->same = 0;
+	WRITE_ONCE(origin->same, 0);
 	mutex_unlock(&origin->lock);
-	if (in->ti->len == origin->len && !moved && !foreign)
+	same &= !foreign;
+	if (same && !moved)
 		return;
 	/* No cut is to install what was prepared before. */
 	bk_origin_lock_cut(origin);
 	mutex_lock(&origin->lock);
-	origin->ops->reset(origin, moved ?
-			   "the device has another origin now" : foreign ?
-			   "the filter's table was replaced" :
-			   "the length of the device has changed", foreign);
+	if (!same)
+		origin->ops->reset(origin, moved ?
+				   "the device has another origin now" :
+				   foreign ? "the filter's table was replaced" :
+				   "the length of the device has changed",
+				   foreign);
 	if (in->ti->len != origin->len)
 		origin->ops->resized(origin, in->ti->len);
 	WRITE_ONCE(origin->len, in->ti->len);
@@ -623,6 +627,7 @@ static bool bk_origin_is_bypassed(struct bk_origin *origin,
 static const char *bk_origin_mismatch(struct bk_origin *origin,
 				      struct bk_instance *in)
 {
+	dev_t dev = in->dev->bdev->bd_dev;
 	struct bk_instance *other;
 
 	list_for_each_entry(other, &origin->instances, list) {
@@ -635,7 +640,8 @@ static const char *bk_origin_mismatch(struct bk_origin *origin,
 		return NULL;
 	if (in->ti->len != origin->len)
 		return "Length can't change while jobs exist";
-	if (in->dev->bdev->bd_dev != origin->dev)
+	/* If the same is not said any more when it goes live they end there. */
+	if (dev != origin->dev && dev != READ_ONCE(origin->same))
 		return "Origin can't change while jobs exist";
 	return NULL;
 }

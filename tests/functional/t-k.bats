@@ -430,6 +430,36 @@ burst() {
 	[[ $(job pivoted m) == 0 ]]
 }
 
+@test "K a job goes on over another origin, if that is said to have the same contents" {
+	filter
+	cut_start j speed=1
+	dd if="$S" of=/dev/ram2 bs=1M iflag=direct oflag=direct status=none
+	w 0x47 3M 64K /dev/ram2
+	w 0x47 3M 64K
+	refused_load "Origin can't change while jobs exist" /dev/ram2
+	msg origin same "$(devno /dev/ram2)"
+	onto /dev/ram2
+	origin_is /dev/ram2
+	w 0x48 12M 64K
+	is 0x48 12M 64K /dev/ram2
+	go j
+	finished j 60
+	same ref "$T"
+	# of one table only
+	to "$S" start k speed=1
+	dmsetup create x --table "0 $SECTORS linear /dev/ram3 0"
+	refused_load "Origin can't change while jobs exist" /dev/mapper/x
+	msg job cancel k force
+	finished k 30 cancelled
+}
+# refused_load REGEX DEV: a table of F over it
+refused_load() {
+	quick log clear
+	run dmsetup load f --table "0 $SECTORS backup $2"
+	[ "$status" != 0 ]
+	quick log | grep -E "$1"
+}
+
 @test "K14 completing while the destination hangs: writes go on, then it pivots" {
 	dmsetup create t --table "0 $SECTORS linear $T 0"
 	filter
