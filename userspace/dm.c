@@ -252,6 +252,19 @@ uint64_t dm_tab_len(const struct dm_tab *t)
 	return t->n ? t->seg[t->n - 1].start + t->seg[t->n - 1].len : 0;
 }
 
+bool dm_tab_same(const struct dm_tab *a, const struct dm_tab *b)
+{
+	unsigned int i;
+
+	for (i = 0; i < a->n && i < b->n; i++)
+		if (a->seg[i].start != b->seg[i].start ||
+		    a->seg[i].len != b->seg[i].len ||
+		    strcmp(a->seg[i].type, b->seg[i].type) ||
+		    strcmp(a->seg[i].params, b->seg[i].params))
+			break;
+	return a->n == b->n && i == a->n;
+}
+
 /* Is it one segment of that type? */
 bool dm_tab_is(const struct dm_tab *t, const char *type)
 {

@@ -53,6 +53,7 @@ void dm_tab_add(struct dm_tab *t, uint64_t start, uint64_t len,
 		const char *type, const char *params);
 void dm_tab_free(struct dm_tab *t);
 uint64_t dm_tab_len(const struct dm_tab *t);
+bool dm_tab_same(const struct dm_tab *a, const struct dm_tab *b);
 bool dm_tab_is(const struct dm_tab *t, const char *type);
 
 int dm_make(const char *name, const char *uuid, const struct dm_tab *t,

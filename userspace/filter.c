@@ -249,6 +249,16 @@ char *filter_ask(const struct device *d, const char *fmt, ...)
 	return answer;
 }
 
+char *filter_show(const struct device *d, const char *id, bool *gone)
+{
+	char *message = xasprintf("job show %s", id), *answer = NULL;
+	int err = dm_message(d->dm.name, message, &answer);
+
+	free(message);
+	*gone = err && code_of_errno(err) == EX_NODEV;
+	return err ? NULL : answer;
+}
+
 /* "cause" is the last key, and goes to the end of the line. */
 char *show_value(const char *answer, const char *key)
 {

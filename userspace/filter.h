@@ -68,6 +68,12 @@ bool filter_is_dry_run(void);
 char *filter_ask(const struct device *d, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/*
+ * "job show", to be freed, or NULL. *@gone: there is no such job, or filter, any more;
+ * else it is worth asking again.
+ */
+char *filter_show(const struct device *d, const char *id, bool *gone);
+
 /* The value of a key in "job show"'s answer: to be freed; NULL if missing. */
 char *show_value(const char *answer, const char *key);
 uint64_t show_number(const char *answer, const char *key);

@@ -203,19 +203,22 @@ static void sum(struct progress *p, const struct follow *f, unsigned int n,
 int follow_jobs(struct follow *f, unsigned int n, const char *title, bool bar)
 {
 	struct progress p = { .title = title, .began = now_ms() };
-	char **answers = xcalloc(n, sizeof(*answers));
+	char **answers = xcalloc(n, sizeof(*answers)), *now;
 	unsigned int i, left = n;
 	int r = EX_OK;
+	bool gone;
 
 	bar = bar || isatty(2);
 	while (left) {
 		for (i = 0; i < n; i++) {
 			if (f[i].ended)
 				continue;
+			now = filter_show(f[i].d, f[i].id, &gone);
+			if (!now && !gone)
+				continue;
 			free(answers[i]);
-			answers[i] = filter_ask(f[i].d, "job show %s",
-						f[i].id);
-			if (answers[i] && !is_state(answers[i], "concluded"))
+			answers[i] = now;
+			if (now && !is_state(now, "concluded"))
 				continue;
 			conclude(&f[i], answers[i]);
 			answers[i] = NULL;
@@ -252,17 +255,12 @@ bool follow_until(const struct device *d, const char *id, const char *title,
 
 	bar = bar || isatty(2);
 	while (!found && !over && !standby) {
-		answer = filter_ask(d, "job show %s", id);
-		free(p.state);
-		p.state = answer ? show_value(answer, "state") : NULL;
-		over = !p.state || !strcmp(p.state, "concluded");
-		found = p.state && !strcmp(p.state, wanted);
-		standby = p.state && !strcmp(p.state, "standby");
-		if (bar && !over) {
-			p.done = show_number(answer, "done") * 512;
-			p.total = show_number(answer, "total") * 512;
-			progress_show(&p);
-		}
+		answer = filter_show(d, id, &over);
+		found = answer && is_state(answer, wanted);
+		standby = answer && is_state(answer, "standby");
+		over |= answer && is_state(answer, "concluded");
+		if (bar && answer && !over)
+			progress_job(&p, answer);
 		if (standby) {
 			progress_clear();
 			cause = show_value(answer, "cause");

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The child: waits for a word from its parent, or for its death. */
@@ -67,6 +68,18 @@ int guard_begin(struct guard *g, const char *name,
 	close(fds[0]);
 	g->fd = fds[1];
 	return EX_OK;
+}
+
+bool guard_interrupted(void)
+{
+	static const struct timespec now;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	return sigtimedwait(&set, NULL, &now) > 0;
 }
 
 void guard_end(struct guard *g)

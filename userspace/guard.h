@@ -12,10 +12,18 @@
 #ifndef GUARD_H
 #define GUARD_H
 
+#include <stdbool.h>
+
 struct guard {
 	int fd;
 	int pid;
 };
+
+/*
+ * Signals wait until guard_end(). Was there one that asks to end, Ctrl-C for one?
+ * Then it has been heeded.
+ */
+bool guard_interrupted(void);
 
 int guard_begin(struct guard *g, const char *name,
 		void (*finish)(void *ctx), void *ctx);

@@ -90,6 +90,7 @@ struct text {
 /* A volume in it: lines. */
 struct place {
 	size_t name;		/* "name {" */
+	size_t id;
 	size_t status;
 	size_t flags;
 	size_t segments;	/* "segment_count = ..." */
@@ -174,7 +175,9 @@ static void place_line(struct place *p, const struct text *t, size_t i)
 {
 	const char *value;
 
-	if (!p->status && after(t->line[i], "status", '='))
+	if (!p->id && after(t->line[i], "id", '='))
+		p->id = i;
+	else if (!p->status && after(t->line[i], "status", '='))
 		p->status = i;
 	else if (!p->flags && after(t->line[i], "flags", '='))
 		p->flags = i;
@@ -206,7 +209,45 @@ static bool place_find(const struct text *t, const char *lv, struct place *p)
 			break;
 		}
 	}
-	return p->end && p->segments && p->status && p->flags && p->extents;
+	return p->end && p->id && p->segments && p->status && p->flags &&
+	       p->extents;
+}
+
+/* The group's own line of its id. */
+static const char *group_id(const struct text *t)
+{
+	int depth = 0;
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		if (depth == 1 && after(t->line[i], "id", '='))
+			return t->line[i];
+		depth += depth_of(t->line[i]);
+	}
+	return "";
+}
+
+/* What a line says in quotes, without hyphens, to the end of a uuid. */
+static void add_id(char *uuid, size_t size, const char *line)
+{
+	const char *p = strchr(line, '"');
+	size_t n = strlen(uuid);
+
+	while (p && *++p && *p != '"' && n + 1 < size)
+		if (*p != '-')
+			uuid[n++] = *p;
+	uuid[n] = '\0';
+}
+
+/* Is it the one that dm has? */
+static bool is_volume(const struct text *t, const struct place *p,
+		      const char *uuid)
+{
+	char found[128] = "LVM-";
+
+	add_id(found, sizeof(found), group_id(t));
+	add_id(found, sizeof(found), t->line[p->id]);
+	return !strcmp(found, uuid);
 }
 
 /* Nothing but places on disks, and nobody else has to do with it. */
@@ -269,25 +310,39 @@ static void exchange(struct text *t, size_t a, size_t b, size_t c, size_t d)
 	t->line = to;
 }
 
-static int text_swap(struct text *t, const char *lv, const char *other)
+static int text_find(const struct text *t, const struct lvm_volume *lv,
+		     struct place *p)
 {
-	const char *name[2] = { strchr(lv, '/') + 1, strchr(other, '/') + 1 };
-	struct place p[2];
-	int i;
+	if (!place_find(t, strchr(lv->name, '/') + 1, p) || !is_plain(t, p)) {
+		say("%s is no plain volume, of which LVM's metadata could be changed",
+		    lv->name);
+		return EX_REFUSED;
+	}
+	if (is_volume(t, p, lv->uuid))
+		return EX_OK;
+	say("%s: LVM has another volume of that name than the one that is active",
+	    lv->name);
+	return EX_REFUSED;
+}
 
-	for (i = 0; i < 2; i++)
-		if (!place_find(t, name[i], &p[i]) || !is_plain(t, &p[i])) {
-			say("%s is no plain volume, of which LVM's metadata could be changed",
-			    i ? other : lv);
-			return EX_REFUSED;
-		}
+static int text_swap(struct text *t, const struct lvm_volume *lv,
+		     const struct lvm_volume *other)
+{
+	struct place p[2];
+	int i, r;
+
+	r = text_find(t, lv, &p[0]);
+	if (!r)
+		r = text_find(t, other, &p[1]);
+	if (r)
+		return r;
 	if (is_shared(t)) {
-		say("%s: its group is shared by several hosts", lv);
+		say("%s: its group is shared by several hosts", lv->name);
 		return EX_REFUSED;
 	}
 	if (p[0].extents != p[1].extents) {
-		say("%s has %llu extents, %s has %llu", lv,
-		    (unsigned long long)p[0].extents, other,
+		say("%s has %llu extents, %s has %llu", lv->name,
+		    (unsigned long long)p[0].extents, other->name,
 		    (unsigned long long)p[1].extents);
 		return EX_REFUSED;
 	}
@@ -299,7 +354,8 @@ static int text_swap(struct text *t, const char *lv, const char *other)
 
 /*------------------------------------------------------------------*/
 
-static int take(struct lvm_swap *s, const char *lv, const char *other)
+static int take(struct lvm_swap *s, const struct lvm_volume *lv,
+		const struct lvm_volume *other)
 {
 	char *argv[] = {
 		"vgcfgbackup", "-qq", "--nolocking", "-f", s->file, s->vg, NULL
@@ -328,14 +384,17 @@ static int give(struct lvm_swap *s, bool test)
 	return lvm_run_quiet(argv);
 }
 
-int lvm_swap_begin(struct lvm_swap *s, const char *lv, const char *other)
+int lvm_swap_lock(struct lvm_swap *s, const char *lv)
+{
+	*s = (struct lvm_swap){ .lock = -1, .vg = lvm_vg(lv) };
+	return lock_group(s);
+}
+
+int lvm_swap_begin(struct lvm_swap *s, const struct lvm_volume *lv,
+		   const struct lvm_volume *other)
 {
 	int r;
 
-	*s = (struct lvm_swap){ .lock = -1, .vg = lvm_vg(lv) };
-	r = lock_group(s);
-	if (r)
-		return r;
 	mkdir(RUN_DIR, 0700);
 	s->file = xasprintf(RUN_DIR "/%s.%d.vg", s->vg, getpid());
 	r = take(s, lv, other);

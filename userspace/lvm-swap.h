@@ -23,13 +23,25 @@ struct lvm_swap {
 	int lock;		/* the same, open, or -1 */
 };
 
+/* A volume: "vg/lv", and the uuid that dm has of it. */
+struct lvm_volume {
+	const char *name;
+	const char *uuid;
+};
+
 /*
- * From here to lvm_swap_end() no other command changes the group. @lv and @other:
- * "vg/lv" of one group, plain volumes of one size. Looks whether LVM would take
- * the result. 0, or an exit code after saying why not; then, too, lvm_swap_end()
- * is to be called.
+ * From here to lvm_swap_end() no other command changes the group of @lv, "vg/lv".
+ * 0, or an exit code after saying why not; then, too, lvm_swap_end() is to be
+ * called. The same goes for lvm_swap_begin().
  */
-int lvm_swap_begin(struct lvm_swap *s, const char *lv, const char *other);
+int lvm_swap_lock(struct lvm_swap *s, const char *lv);
+
+/*
+ * @lv and @other: of that group, as they are since it is locked; plain volumes of
+ * one size. Looks whether LVM would take the result.
+ */
+int lvm_swap_begin(struct lvm_swap *s, const struct lvm_volume *lv,
+		   const struct lvm_volume *other);
 
 /* Changes the metadata. Doing it twice is the same as doing it once. */
 int lvm_swap_commit(struct lvm_swap *s);

@@ -10,15 +10,25 @@
 #include "follow.h"
 #include "guard.h"
 #include "lvm-swap.h"
+#include "report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+/* How long LVM's group may be locked for a pivot that is not made. */
+#define PIVOT_MS 30000
+
+/* How long to try again what has to be done after it. */
+#define AGAIN_MS 10000
+
+/* How often to look whether it has been made: LVM is to be told at once. */
+#define LOOK_US 20000
+
 struct move {
-	const struct device *d;
-	const struct device *to;
+	struct device d;	/* its names are those of now */
+	struct device to;	/* the same */
 	const char *id;
 	char *lv;		/* "vg/lv", and the same of the target */
 	char *to_lv;
@@ -26,6 +36,7 @@ struct move {
 	struct dm_tab place;	/* the target's table */
 	struct lvm_swap swap;
 	bool swaps;
+	bool untold;		/* it has moved, and LVM does not know */
 };
 
 static void move_free(struct move *m)
@@ -33,6 +44,7 @@ static void move_free(struct move *m)
 	dm_tab_free(&m->place);
 	free(m->lv);
 	free(m->to_lv);
+	m->lv = m->to_lv = NULL;
 }
 
 /*------------------------------------------------------------------*/
@@ -58,18 +70,23 @@ static bool is_of_disks(const char *name, struct dm_tab *t)
 	return true;
 }
 
-/* Are both volumes what can be exchanged, as far as dm tells? */
+/* Are both volumes what can be exchanged, as far as dm tells, and by now? */
 static bool can_swap(struct move *m)
 {
 	struct dm_tab old = { 0 };
 	bool ok;
 
-	m->lv = device_lv_name(&m->d->dm);
-	m->to_lv = m->to->is_dm ? device_lv_name(&m->to->dm) : NULL;
-	ok = same_group(m) && m->d->sectors == m->to->sectors &&
-	     !attach_lower(m->d, &m->lower) &&
+	move_free(m);
+	/* Names may change while a mirror copies; numbers do not. */
+	dm_by_devno(m->d.major, m->d.minor, &m->d.dm);
+	if (m->to.is_dm)
+		dm_by_devno(m->to.major, m->to.minor, &m->to.dm);
+	m->lv = device_lv_name(&m->d.dm);
+	m->to_lv = m->to.is_dm ? device_lv_name(&m->to.dm) : NULL;
+	ok = same_group(m) && m->d.sectors == m->to.sectors &&
+	     !attach_lower(&m->d, &m->lower) &&
 	     is_of_disks(m->lower.name, &old) &&
-	     is_of_disks(m->to->dm.name, &m->place);
+	     is_of_disks(m->to.dm.name, &m->place);
 	dm_tab_free(&old);
 	return ok;
 }
@@ -78,38 +95,54 @@ static int refuse(const struct move *m)
 {
 	if (m->lv) {
 		say("%s: LVM would bring the old data back when it activates %s the next time",
-		    m->d->arg, m->lv);
+		    m->d.arg, m->lv);
 		hint("move it to a volume of the same group and size, made of plain extents: LVM is told of that");
 		hint("--force moves it to %s all the same: see dmbackup(8) for what has to be done then, at once",
-		     m->to->arg);
+		     m->to.arg);
 	} else {
 		say("%s: what has made this device would bring the old data back the next time",
-		    m->d->arg);
+		    m->d.arg);
 		hint("--force moves it all the same: see to that yourself, at once");
 	}
 	return EX_REFUSED;
 }
 
-/* What is left of other jobs would keep the filter from being put on another device. */
+/* The kernel would refuse it, or put the mirror on standby. */
 static int check_jobs(const struct move *m)
 {
 	struct filter f;
 	unsigned int i;
-	int r = filter_read(m->d, &f);
+	int r = filter_read(&m->d, &f);
 
 	if (r)
 		return r;
 	for (i = 0; i < f.nr_jobs; i++)
-		if (!m->id || strcmp(f.jobs[i].id, m->id))
+		if (!job_is_over(&f.jobs[i]) &&
+		    (!m->id || strcmp(f.jobs[i].id, m->id)))
 			break;
 	if (i < f.nr_jobs) {
-		say("%s: has another job: %s is %s", m->d->arg, f.jobs[i].id,
+		say("%s: has another job: %s is %s", m->d.arg, f.jobs[i].id,
 		    f.jobs[i].state);
-		hint("it has to end, and to be dismissed, before the device moves");
+		hint("it has to end before the device moves");
 		r = EX_REFUSED;
 	}
 	filter_free(&f);
 	return r;
+}
+
+/* Locks the group. What both are made of can't change from then on. */
+static int take_group(struct move *m)
+{
+	struct lvm_volume lv, to;
+	int r = lvm_swap_lock(&m->swap, m->lv);
+
+	if (r)
+		return r;
+	if (!can_swap(m))
+		return refuse(m);
+	lv = (struct lvm_volume){ m->lv, m->d.dm.uuid };
+	to = (struct lvm_volume){ m->to_lv, m->to.dm.uuid };
+	return lvm_swap_begin(&m->swap, &lv, &to);
 }
 
 /* On success with the group locked, if it is that case. */
@@ -118,23 +151,27 @@ static int move_begin(struct move *m, bool force)
 	int r;
 
 	m->swap.lock = -1;
-	if (!strncmp(m->d->dm.uuid, "DMBACKUP-", 9))
+	if (!strncmp(m->d.dm.uuid, "DMBACKUP-", 9))
 		return EX_OK;
 	if (!can_swap(m))
 		return force ? EX_OK : refuse(m);
 	r = check_jobs(m);
 	if (r)
 		return r;
-	r = lvm_swap_begin(&m->swap, m->lv, m->to_lv);
+	r = take_group(m);
 	m->swaps = !r;
-	if (r && !force)
-		hint("--force moves it without LVM's knowledge");
-	return force ? EX_OK : r;
+	if (!r || !force) {
+		if (r)
+			hint("--force moves it without LVM's knowledge");
+		return r;
+	}
+	lvm_swap_end(&m->swap, false);
+	return EX_OK;
 }
 
 int move_check(const struct device *d, const struct device *to, bool force)
 {
-	struct move m = { .d = d, .to = to };
+	struct move m = { .d = *d, .to = *to };
 	int r = move_begin(&m, force);
 
 	lvm_swap_end(&m.swap, false);
@@ -143,7 +180,42 @@ int move_check(const struct device *d, const struct device *to, bool force)
 }
 
 /*------------------------------------------------------------------*/
-/* After the pivot */
+/* What is there: nothing else tells whether it has moved. */
+
+/* Is the filter over the target? A table that can't be read is asked for again. */
+static bool is_on_target(const struct move *m)
+{
+	uint64_t end = now_ms() + AGAIN_MS;
+	unsigned int ma = 0, mi = 0;
+	struct dm_tab t = { 0 };
+	bool on;
+	int err;
+
+	while ((err = dm_tab_read(m->d.dm.name, &t)) &&
+	       code_of_errno(err) != EX_NODEV && now_ms() < end) {
+		dm_tab_free(&t);
+		usleep(LOOK_US);
+	}
+	on = !err && t.n == 1 &&
+	     sscanf(t.seg[0].params, "%u:%u", &ma, &mi) == 2 &&
+	     ma == m->to.major && mi == m->to.minor;
+	dm_tab_free(&t);
+	return on;
+}
+
+/* Has restack() begun? */
+static bool is_restacked(const struct move *m)
+{
+	struct dm_tab t = { 0 };
+	bool yes = m->swaps && !dm_tab_read(m->lower.name, &t) &&
+		   dm_tab_same(&t, &m->place);
+
+	dm_tab_free(&t);
+	return yes;
+}
+
+/*------------------------------------------------------------------*/
+/* After the pivot. All of this may be done twice. */
 
 /* A filter's table over another device, which has the same contents. */
 static int load_over(const struct device *d, const struct dm_dev *over)
@@ -168,125 +240,279 @@ static int load_over(const struct device *d, const struct dm_dev *over)
 	return err;
 }
 
-/* The filter on its hidden device again, which is in the new place. */
-static int restack(struct move *m)
+/*
+ * The mirror has nothing to do any more, but to close the target. Who has started it,
+ * or waits for it, may be the one that dismisses it.
+ */
+static void bury(const struct move *m)
 {
-	int err = dm_load(m->lower.name, &m->place, m->d->dm.read_only);
+	uint64_t end = now_ms() + AGAIN_MS;
+	char *answer, *state, *why;
+	bool gone = false;
 
+	while (!gone && now_ms() < end) {
+		answer = filter_show(&m->d, m->id, &gone);
+		state = answer ? show_value(answer, "state") : NULL;
+		if (state && !strcmp(state, "concluded")) {
+			filter_try(&m->d, filter_token(), &why,
+				   "job dismiss %s", m->id);
+			free(why);
+		}
+		free(answer);
+		free(state);
+		if (!gone)
+			usleep(LOOK_US);
+	}
+}
+
+/* The filter on its hidden device again, which is in the new place. @why: to be freed. */
+static int try_restack(const struct move *m, char **why)
+{
+	char *ignored;
+	/* The old origin is let go of. */
+	int err = load_over(&m->d, NULL);
+
+	*why = NULL;
+	if (!err)
+		err = dm_load(m->lower.name, &m->place, m->d.dm.read_only);
 	if (!err)
 		err = dm_resume_hidden(m->lower.name);
-	/* Its bitmaps go on. */
-	if (!err && filter_send(m->d, "move", "origin same %u:%u",
-				m->lower.major, m->lower.minor))
-		return EX_FAILED;
-	if (!err)
-		err = load_over(m->d, &m->lower);
 	if (err) {
-		say("%s: has moved, but can't be put on %s again: %s",
-		    m->d->arg, m->lower.name, dm_why());
-		return code_of_errno(err);
+		*why = xstrdup(dm_why());
+		return err;
 	}
-	err = dm_remove(m->to->dm.name);
+	/* Its bitmaps go on, and so do jobs that have started meanwhile. */
+	err = filter_try(&m->d, filter_token(), why, "origin same %u:%u",
+			 m->lower.major, m->lower.minor);
+	if (!err)
+		err = load_over(&m->d, &m->lower);
+	if (err && !*why) {
+		*why = xstrdup(dm_why());
+		/* Of no other table it is said. */
+		dm_clear(m->d.dm.name);
+		filter_try(&m->d, filter_token(), &ignored, "origin same 0:0");
+		free(ignored);
+	}
+	return err;
+}
+
+static int restack(const struct move *m)
+{
+	uint64_t end = now_ms() + AGAIN_MS;
+	char *why;
+	int err;
+
+	while ((err = try_restack(m, &why)) && now_ms() < end) {
+		free(why);
+		usleep(100000);
+	}
+	if (err) {
+		say("%s: has moved, and LVM knows, but it can't be put on %s again: %s",
+		    m->d.arg, m->lower.name, why);
+		hint("no lvextend and no lvchange --refresh of %s or %s now: the old data would come under it",
+		     m->lv, m->to_lv);
+		hint("deactivating both finishes it");
+	}
+	free(why);
+	return code_of_errno(err);
+}
+
+/* It has the place that the volume has now: the old one comes when it is activated. */
+static int remove_target(const struct move *m)
+{
+	struct dm_dev left;
+	int err;
+
+	if (dm_by_devno(m->to.major, m->to.minor, &left) ||
+	    strcmp(left.uuid, m->to.dm.uuid))
+		return EX_OK;
+	err = dm_remove(left.name);
 	if (err) {
 		say("%s: has moved, but %s is still active, with the new place: %s",
-		    m->d->arg, m->to_lv, dm_why());
+		    m->d.arg, m->to_lv, dm_why());
 		hint("lvchange -an %s, before anything else is done to it",
 		     m->to_lv);
 	}
 	return code_of_errno(err);
 }
 
-/*
- * All of this may be done twice. LVM first: until it has been told a power cut brings
- * the old data back.
- */
+/* LVM first: until it is told a power cut brings the old data back. */
 static int move_settle(struct move *m)
 {
 	int r = m->swaps ? lvm_swap_commit(&m->swap) : EX_OK, err;
 
+	m->untold = r;
 	if (r) {
-		say("%s: its data is in the place of %s now, which LVM does not know: it must not be deactivated before this has been done:",
+		say("%s: its data is in the place of %s now, which LVM does not know: it must not be deactivated before this has been done, and that before any other LVM command:",
 		    m->lv, m->to_lv);
 		hint("vgcfgrestore -f %s %s", m->swap.file, m->swap.vg);
 	}
-	/* The old origin is let go of. */
-	err = load_over(m->d, NULL);
+	bury(m);
+	if (!r && m->swaps) {
+		r = restack(m);
+		return r ? r : remove_target(m);
+	}
+	err = load_over(&m->d, NULL);
 	if (err)
 		say("%s: has moved, but its table can't be loaded anew: %s",
-		    m->d->arg, dm_why());
-	if (r || err || !m->swaps)
-		return r ? r : code_of_errno(err);
-	return restack(m);
+		    m->d.arg, dm_why());
+	return r ? r : code_of_errno(err);
 }
 
-static bool is_on_target(const struct move *m)
-{
-	struct dm_tab t = { 0 };
-	unsigned int ma = 0, mi = 0;
-	bool on = !dm_tab_read(m->d->dm.name, &t) && t.n == 1 &&
-		  sscanf(t.seg[0].params, "%u:%u", &ma, &mi) == 2 &&
-		  ma == m->to->major && mi == m->to->minor;
+/*------------------------------------------------------------------*/
+/* The pivot */
 
-	dm_tab_free(&t);
-	return on;
+/*
+ * It is not to be done any more. A job that is paused forgets that it was to
+ * complete; and who has it paused waits for a pivot that is under way.
+ */
+static void take_back(const struct move *m)
+{
+	char *why;
+
+	if (!filter_try(&m->d, filter_token(), &why, "job pause %s", m->id))
+		filter_try(&m->d, filter_token(), &why, "job resume %s", m->id);
+	free(why);
 }
 
-/* Has restack() begun? */
-static bool is_restacked(const struct move *m)
+/* That has been done. */
+static int taken_back(const struct move *m, bool interrupted)
 {
-	struct dm_tab t = { 0 };
-	bool yes = m->swaps && !dm_tab_read(m->lower.name, &t) &&
-		   t.n == m->place.n &&
-		   !strcmp(t.seg[0].params, m->place.seg[0].params);
+	say("%s: was not moved: %s; job %s follows on", m->d.arg, interrupted ?
+	    "interrupted" : "too much is left to copy, or the target does not answer",
+	    m->id);
+	if (interrupted)
+		return EX_CANCELLED;
+	hint("LVM's group is not kept locked for longer; dmbackup job complete tries again");
+	hint("dmbackup job change --copy-mode write-blocking lets the target keep up with any writer");
+	return EX_FAILED;
+}
 
-	dm_tab_free(&t);
+/* It stands by. */
+static int not_now(const struct move *m, const char *answer)
+{
+	char *cause = show_value(answer, "cause");
+
+	say("%s: was not moved: job %s is on standby: %s", m->d.arg, m->id,
+	    cause && *cause ? cause : "it was paused");
+	hint("dmbackup job resume lets it follow again, dmbackup job complete then tries again");
+	free(cause);
+	return EX_FAILED;
+}
+
+/* It has ended without that. */
+static int not_moved(const struct move *m, const char *title, bool bar)
+{
+	struct follow f = { .d = &m->d, .id = m->id };
+	int r = follow_jobs(&f, 1, title, bar);
+
+	free(f.last);
+	if (r)
+		return r;
+	say("%s: was not moved: somebody has cancelled job %s", m->d.arg,
+	    m->id);
+	return EX_CANCELLED;
+}
+
+enum prospect {
+	GOES_ON,
+	STANDS_BY,	/* and has forgotten that it was to move the device */
+	ENDED,
+};
+
+static bool shows(const char *answer, const char *key, const char *value)
+{
+	char *is = show_value(answer, key);
+	bool yes = is && !strcmp(is, value);
+
+	free(is);
 	return yes;
+}
+
+/* One that is paused while its target hangs stands by only when that answers. */
+static enum prospect prospect_of(const char *answer)
+{
+	if (shows(answer, "state", "concluded"))
+		return ENDED;
+	if (shows(answer, "state", "standby") ||
+	    (shows(answer, "paused", "1") && shows(answer, "completing", "0")))
+		return STANDS_BY;
+	return GOES_ON;
+}
+
+/*
+ * Waits until it has moved. @ms: no longer than that; 0: as long as it takes. Else it
+ * will not move by itself any more, and why has been said.
+ */
+static int await_pivot(const struct move *m, const char *title, bool bar,
+		       uint64_t ms)
+{
+	struct progress p = { .title = title, .began = now_ms() };
+	bool gone, moved, late = false, stop = false;
+	enum prospect prospect;
+	unsigned int looks = 0;
+	char *answer = NULL;
+	int r = EX_OK;
+
+	for (;;) {
+		free(answer);
+		/* In this order: what is over has moved by now, or never will. */
+		answer = filter_show(&m->d, m->id, &gone);
+		moved = is_on_target(m);
+		prospect = gone ? ENDED : prospect_of(answer);
+		if (moved || prospect != GOES_ON || late || stop)
+			break;
+		if (bar && answer && !(looks++ % 10))
+			progress_job(&p, answer);
+		usleep(LOOK_US);
+		late = ms && now_ms() > p.began + ms;
+		stop = guard_interrupted();
+		if (late || stop)
+			take_back(m);
+	}
+	if (bar)
+		progress_clear();
+	if (!moved && prospect == STANDS_BY && !late && !stop)
+		r = not_now(m, answer);
+	else if (!moved && prospect == ENDED)
+		r = not_moved(m, title, bar);
+	else if (!moved)
+		r = taken_back(m, stop);
+	free(answer);
+	free(p.state);
+	return r;
 }
 
 /* The guard's: this process has died, wherever it was. */
 static void move_finish(void *ctx)
 {
 	struct move *m = ctx;
-	char *why = NULL, *answer, *state;
-	bool over = false;
+	char *why = NULL;
 
-	filter_try(m->d, filter_token(), &why, "job complete %s", m->id);
-	free(why);	/* it may be being completed, or be over */
-	while (!over) {
-		answer = filter_ask(m->d, "job show %s", m->id);
-		state = answer ? show_value(answer, "state") : NULL;
-		over = !state || !strcmp(state, "concluded") ||
-		       !strcmp(state, "standby");
-		free(answer);
-		free(state);
-		if (!over)
-			usleep(100000);
+	if (!is_on_target(m) && !is_restacked(m)) {
+		filter_try(&m->d, filter_token(), &why, "job complete %s",
+			   m->id);
+		free(why);	/* it may be being completed, or be over */
+		await_pivot(m, m->id, false, PIVOT_MS);
 	}
-	if (!is_on_target(m) && !is_restacked(m))
-		return;
-	filter_send(m->d, "dismiss", "job dismiss %s", m->id);
-	move_settle(m);
-	lvm_swap_end(&m->swap, false);
+	if (is_on_target(m) || is_restacked(m))
+		move_settle(m);
+	lvm_swap_end(&m->swap, m->untold);
 }
 
-static int pivot(struct move *m, const char *title, bool bar)
+static int pivot(const struct move *m, const char *title, bool bar)
 {
-	struct follow f = { .d = m->d, .id = m->id };
-	int r = filter_send(m->d, "complete", "job complete %s", m->id);
+	int r = filter_send(&m->d, "complete", "job complete %s", m->id);
 
-	if (r)
-		return r;
-	if (!follow_until(m->d, m->id, title, "concluded", bar))
-		return EX_FAILED;
-	r = follow_jobs(&f, 1, title, bar);
-	free(f.last);
-	return r;
+	/* Nobody waits for a device that LVM has not made. */
+	return r ? r : await_pivot(m, title, bar || isatty(2),
+				   m->swaps ? PIVOT_MS : 0);
 }
 
 static int guarded(struct move *m, const char *title, bool bar)
 {
 	struct guard g;
-	int r = guard_begin(&g, m->d->dm.name, move_finish, m);
+	int r = guard_begin(&g, m->d.dm.name, move_finish, m);
 
 	if (r)
 		return r;
@@ -300,20 +526,17 @@ static int guarded(struct move *m, const char *title, bool bar)
 int move_to(const struct device *d, const struct device *to, const char *id,
 	    const char *title, bool force, bool bar)
 {
-	struct move m = { .d = d, .to = to, .id = id };
+	struct move m = { .d = *d, .to = *to, .id = id };
 	int r = move_begin(&m, force);
-	bool moved = false;
 
-	if (!r) {
+	if (!r)
 		r = guarded(&m, title, bar);
-		moved = is_on_target(&m);
-	}
 	if (!r && m.swaps)
 		printf("%s has moved to the place of %s, which has the old data and is not active\n",
 		       m.lv, m.to_lv);
 	else if (!r)
 		printf("%s is on %s\n", d->arg, to->arg);
-	lvm_swap_end(&m.swap, r && moved);
+	lvm_swap_end(&m.swap, m.untold);
 	move_free(&m);
 	return r;
 }

@@ -374,6 +374,15 @@ void progress_show(const struct progress *p)
 	free(line);
 }
 
+void progress_job(struct progress *p, const char *answer)
+{
+	free(p->state);
+	p->state = show_value(answer, "state");
+	p->done = show_number(answer, "done") * 512;
+	p->total = show_number(answer, "total") * 512;
+	progress_show(p);
+}
+
 void progress_end(const struct progress *p)
 {
 	char *line;

@@ -46,6 +46,8 @@ struct progress {
 };
 
 void progress_show(const struct progress *p);
+/* The same for a job, as "job show" tells of it; @p->state is to be freed. */
+void progress_job(struct progress *p, const char *answer);
 void progress_end(const struct progress *p);
 void progress_clear(void);
 

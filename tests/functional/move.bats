@@ -3,6 +3,7 @@
 # Moving a volume in use to another place: what LVM makes of it afterwards. With udevd.
 load lib
 load volumes
+load mirrors
 
 # v/a is mounted and attached; v/new, as large, on /dev/ram2 (b is not there).
 setup() {
@@ -15,6 +16,8 @@ setup() {
 	lvremove -qq -y v/b
 	lvcreate -qq -y -Wy -n new -L 12M v /dev/ram2
 	dmbackup attach v/a
+	# what was kept by tests where LVM could not be told, or the guard was killed, too
+	rm -f /run/dmbackup/*.vg
 }
 
 place() { lvs --noheadings -o devices "$1" | xargs; }
@@ -220,4 +223,143 @@ fio_on_a() {
 after" ]
 	umount /mnt/copy
 	umount /mnt/a
+}
+
+# shellcheck disable=SC2034 # of lib.bash
+raw() { FILTER=v-a; }
+# ends STATUS PID
+ends() {
+	local status=0
+	wait "$2" || status=$?
+	[[ $status == "$1" ]] || { echo "status $status, not $1"; cat /tmp/out; return 1; }
+}
+completing() { [[ $(job completing m) == 1 ]]; }
+untouched() { # v/a is where it was, and nothing is left of the attempt
+	[ "$(place v/a)" = "$S(0)" ]
+	[ "$(table_of v-a-bkreal)" = "linear $(devno "$S")" ]
+	[ "$(dmsetup table v-a | cut -d' ' -f3-4)" = "backup $(devno /dev/mapper/v-a-bkreal)" ]
+	wait_for 60 nothing_left # the guard goes last
+}
+nothing_left() { [ -z "$(ls /run/dmbackup/*.vg 2> /dev/null)" ] && flock -n /run/lock/lvm/V_v true; }
+# instead COMMAND: a program of LVM's that is found first; its code comes from stdin
+instead() {
+	mkdir -p /tmp/instead
+	{ printf '#!/bin/bash\nPATH=%s\n' "$PATH"; cat; printf 'exec %s "$@"\n' "$1"; } > "/tmp/instead/$1"
+	chmod +x "/tmp/instead/$1"
+}
+
+@test "somebody else dismisses the job: LVM is told all the same" {
+	raw
+	echo before > /mnt/a/file
+	msg mirror start m target=/dev/v/new sync=full # it dismisses itself
+	wait_state m ready
+	says 0 'v/a has moved to the place of v/new' dmbackup job complete v/a m
+	[ "$(place v/a)" = "/dev/ram2(0)" ]
+	lvchange -qq -ay -K v/new
+	dmbackup mirror v/a --to v/new --wait --id m --force
+	for i in 1 2 3; do dmbackup job wait v/a m > /dev/null 2>&1 & done
+	says 0 'v/a has moved to the place of v/new' dmbackup job complete v/a m
+	wait
+	untouched
+	absent dmsetup info v-new
+	dmbackup detach v/a
+	reboot_lvm
+	holds before
+}
+
+@test "paused, cancelled or interrupted while it completes: nothing has moved, nor does it later" {
+	raw
+	dmbackup mirror v/a --to v/new --wait --id m
+	hang v-new
+
+	dmbackup job complete v/a m > /tmp/out 2>&1 &
+	wait_for 60 completing
+	kill -INT $!
+	ends 7 $!
+	grep 'was not moved: interrupted; job m follows on' /tmp/out
+	[ "$(state m) $(job completing m)" = "ready 0" ]
+	wait_for 60 nothing_left
+
+	dmbackup job complete v/a m > /tmp/out 2>&1 &
+	wait_for 60 completing
+	dmbackup job pause v/a m
+	ends 1 $!
+	cat /tmp/out
+	grep 'is on standby: it was paused' /tmp/out
+	unhang v-new
+	says 5 'is paused: resume it first' dmbackup job complete v/a m
+	dmbackup job resume v/a m
+	wait_state m ready
+	echo new > /mnt/a/file
+	sync
+	wait_for 30 same_as /dev/mapper/v-a-bkreal /dev/mapper/v-new
+	untouched
+
+	hang v-new
+	dmbackup job complete v/a m > /tmp/out 2>&1 &
+	wait_for 60 completing
+	dmbackup job cancel v/a m
+	unhang v-new
+	ends 7 $!
+	grep 'was not moved: somebody has cancelled job m' /tmp/out
+	untouched
+	dmbackup detach v/a
+	reboot_lvm
+	holds new
+}
+
+@test "a target that does not answer: LVM's group is not kept locked, and the guard does not keep it either" {
+	raw
+	dmbackup mirror v/a --to v/new --wait --id m
+	hang v-new
+	dmbackup job complete v/a m > /tmp/out 2>&1 &
+	wait_for 60 completing
+	kill -9 $!
+	wait $! || true
+	absent flock -n /run/lock/lvm/V_v true
+	wait_for 180 nothing_left
+	[ "$(state m) $(job completing m)" = "ready 0" ]
+	unhang v-new
+	untouched
+	lvcreate -qq -y -Wn -Zn -n x -l 1 v /dev/ram2
+	lvremove -qq -y v/x
+	says 0 'v/a has moved' dmbackup job complete v/a m
+}
+
+@test "a backup that starts when it has moved goes on" {
+	copies
+	echo before > /mnt/a/file
+	instead vgcfgrestore <<-'END'
+		[[ $* == *--test* ]] || dmbackup backup v/a --to w/a --detach --id j --speed 64K > /tmp/j 2>&1
+	END
+	says 0 'v/a has moved' env PATH="/tmp/instead:$PATH" dmbackup mirror v/a --to v/new --pivot
+	[ "$(table_of v-a-bkreal)" = "linear $(devno /dev/ram2)" ]
+	[ "$(dmsetup table v-a | cut -d' ' -f3-4)" = "backup $(devno /dev/mapper/v-a-bkreal)" ]
+	absent dmsetup info v-new
+	echo after > /mnt/a/file
+	dmbackup job set-speed v/a j --speed 0
+	says 0 '' dmbackup job wait v/a j
+	mount -o ro,noload /dev/w/a /mnt/copy
+	[ "$(cat /mnt/copy/file)" = before ]
+	umount /mnt/copy
+}
+
+@test "renamed, and moved by pvmove, while it is copied: it is where it is then" {
+	modprobe dm-mirror
+	vgreduce -qq w /dev/ram3
+	vgextend -qq v /dev/ram3
+	echo before > /mnt/a/file
+	dmbackup mirror v/a --to v/new --wait --id m
+	lvrename -qq v new other
+	# between the first look and the lock
+	instead lvmconfig <<-'END'
+		pvmove -qq -i 1 -n other /dev/ram2 /dev/ram3 > /tmp/pvmove 2>&1
+	END
+	says 0 'v/a has moved to the place of v/other' env PATH="/tmp/instead:$PATH" dmbackup job complete v/a m
+	[ "$(place v/a)" = "/dev/ram3(0)" ]
+	[ "$(table_of v-a-bkreal)" = "linear $(devno /dev/ram3)" ]
+	absent dmsetup info v-other
+	dmbackup detach v/a
+	reboot_lvm
+	holds before
 }
