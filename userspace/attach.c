@@ -21,6 +21,7 @@
 #include "filter.h"
 #include "guard.h"
 #include "metadata.h"
+#include "move.h"
 #include "view.h"
 
 #include <errno.h>
@@ -368,6 +369,7 @@ struct detach {
 	unsigned int major;	/* what the filter stands on */
 	unsigned int minor;
 	struct dm_dev lower;
+	struct dm_dev stand_in;	/* of a move that was not finished: move.h */
 };
 
 int attach_lower(const struct device *d, struct dm_dev *lower)
@@ -397,6 +399,9 @@ static int detach_moved(struct detach *x, bool force)
 	int err = dm_by_name(expected, &x->lower);
 
 	free(expected);
+	if (!err && move_is_unfinished(&x->lower, x->major, x->minor,
+				       &x->stand_in, &x->old))
+		return EX_OK;
 	if (err) {
 		say("%s: was not attached but opened", x->d->arg);
 		hint("dmbackup close %s", x->d->arg);
@@ -502,6 +507,13 @@ static int detach_lower(struct detach *x)
 	if (err)
 		say("%s: detached, but %s stays: %s", x->d->arg,
 		    x->lower.name, dm_why());
+	/* It is in the place of the device now. */
+	if (!err && x->stand_in.name[0]) {
+		err = dm_remove(x->stand_in.name);
+		if (err)
+			say("%s: detached, but %s has to be deactivated before anything else is done to it: %s",
+			    x->d->arg, x->stand_in.name, dm_why());
+	}
 	return code_of_errno(err);
 }
 

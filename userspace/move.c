@@ -311,7 +311,8 @@ static int restack(const struct move *m)
 		    m->d.arg, m->lower.name, why);
 		hint("no lvextend and no lvchange --refresh of %s or %s now: the old data would come under it",
 		     m->lv, m->to_lv);
-		hint("deactivating both finishes it");
+		hint("dmbackup detach %s finishes it, or deactivating both",
+		     m->lv);
 	}
 	free(why);
 	return code_of_errno(err);
@@ -334,6 +335,23 @@ static int remove_target(const struct move *m)
 		     m->to_lv);
 	}
 	return code_of_errno(err);
+}
+
+bool move_is_unfinished(const struct dm_dev *lower, unsigned int major,
+			unsigned int minor, struct dm_dev *stand_in,
+			struct dm_tab *place)
+{
+	struct dm_tab t = { 0 };
+	bool yes = !dm_tab_read(lower->name, place) &&
+		   !dm_by_devno(major, minor, stand_in) &&
+		   !dm_tab_read(stand_in->name, &t) && dm_tab_same(place, &t);
+
+	dm_tab_free(&t);
+	if (!yes) {
+		dm_tab_free(place);
+		stand_in->name[0] = '\0';
+	}
+	return yes;
 }
 
 /* LVM first: until it is told a power cut brings the old data back. */

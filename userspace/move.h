@@ -39,4 +39,13 @@ int move_check(const struct device *d, const struct device *to, bool force);
 int move_to(const struct device *d, const struct device *to, const char *id,
 	    const char *title, bool force, bool bar);
 
+/*
+ * A filter stands on @major:@minor, not on @lower. Was it moved in LVM's metadata, and
+ * @lower with it, but not put on that again? Then @stand_in is what it stands on, and
+ * @place both's table, to be freed.
+ */
+bool move_is_unfinished(const struct dm_dev *lower, unsigned int major,
+			unsigned int minor, struct dm_dev *stand_in,
+			struct dm_tab *place);
+
 #endif

@@ -363,3 +363,26 @@ instead() {
 	reboot_lvm
 	holds before
 }
+
+@test "killed with its guard when LVM has been told: detach finishes it" {
+	instead vgcfgrestore <<-'END'
+		[[ $* == *--test* ]] || { vgcfgrestore "$@"; pkill -9 -x dmbackup; }
+	END
+	dmbackup mirror v/a --to v/new --wait --id m
+	run env PATH="/tmp/instead:$PATH" dmbackup job complete v/a m
+	[ "$status" = 137 ]
+	[ "$(dmsetup table v-a | cut -d' ' -f3-4)" = "backup $(devno /dev/mapper/v-new)" ]
+	[ "$(place v/a)" = "/dev/ram2(0)" ]
+	echo after > /mnt/a/file
+	# as far as the guard would have come
+	dmsetup load v-a-bkreal --table "$(dmsetup table v-new)"
+	dmsetup resume v-a-bkreal
+	wait_for 30 job_is_over
+	dmbackup detach v/a
+	[ "$(table_of v-a)" = "linear $(devno /dev/ram2)" ]
+	absent dmsetup info v-new
+	absent dmsetup info v-a-bkreal
+	reboot_lvm
+	holds after
+}
+job_is_over() { [[ $(FILTER=v-a state m) == concluded ]]; }
