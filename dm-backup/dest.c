@@ -552,6 +552,19 @@ void bk_dest_put_slot(struct bk_dest *dest, struct bk_slot *slot, bool ok)
 }
 
 /**
+ * bk_dest_unlearn - what was written so far is not to tell how fast it is
+ * @dest:	the destination
+ */
+void bk_dest_unlearn(struct bk_dest *dest)
+{
+	spin_lock_irq(&dest->lock);
+	dest->speed = 0;
+	dest->busy_ns = 0;
+	dest->done_bytes = 0;
+	spin_unlock_irq(&dest->lock);
+}
+
+/**
  * bk_dest_has_room - may background copies be started towards it?
  * @dest:	the destination
  * @coming:	bytes that are on their way but have no slot yet

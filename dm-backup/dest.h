@@ -169,6 +169,7 @@ static inline void bk_dest_queue(struct bk_dest *dest, struct work_struct *work)
 bool bk_dest_get_slot(struct bk_dest *dest, struct bk_slot *slot);
 bool bk_dest_cancel_slot(struct bk_dest *dest, struct bk_slot *slot);
 void bk_dest_put_slot(struct bk_dest *dest, struct bk_slot *slot, bool ok);
+void bk_dest_unlearn(struct bk_dest *dest);
 bool bk_dest_has_room(struct bk_dest *dest, u64 coming);
 
 int bk_dest_list_orphans(char *buf, size_t size);

@@ -47,7 +47,8 @@ static int bk_mcopy_alloc(struct bk_mcopy *mc, sector_t len,
 	mc->bits = bk_bits_alloc(len, shift, !params->empty, &error);
 	if (!mc->bits)
 		return error;
-	if (!params->target_is_zero)
+	mc->first.wanted = params->zero_target;
+	if (!params->target_is_zero && !params->zero_target)
 		return 0;
 	mc->zero = bk_bits_alloc(len, shift, true, &error);
 	return mc->zero ? 0 : error;
@@ -467,6 +468,9 @@ int bk_mcopy_next(struct bk_mcopy *mc)
 	    (READ_ONCE(mc->nr_busy) || !READ_ONCE(mc->blocking)))
 		return READ_ONCE(mc->nr_busy) ? -EBUSY : -EAGAIN;
 	mutex_lock(&mc->next);
+	r = -EBUSY;
+	if (bk_mzero_next(mc))
+		goto out;
 	r = 0;
 	if (!bk_mcopy_find(mc, &first, &end))
 		goto out;

@@ -24,7 +24,9 @@
  * Zeroes
  *   Are written as zeroes (copy.h), never discarded. What the destination is
  *   known to read as zeroes is not written at all if it is to be zero: with
- *   target_is_zero that is everything at first, less whatever was written.
+ *   target_is_zero that is everything at first, less whatever was written; with
+ *   zero_target too, once it has been written there, which comes first
+ *   (bk_mzero_next()) and is bounded by nothing.
  *
  * The end
  *   bk_mcopy_stop(): nothing is started, nobody is told of anything any more, and
@@ -113,13 +115,30 @@ struct bk_mop {
 };
 
 /**
+ * struct bk_mzero - zeroes that all of the destination gets first
+ * @wanted:	not all of it has them yet; lock
+ * @busy:	a piece is in flight; lock
+ * @done:	sectors that have them; the piece's, as what follows
+ * @zeroes:	how they are written
+ * @write:	the piece, which never waits for a place in flight: it is alone
+ */
+struct bk_mzero {
+	bool wanted;
+	bool busy;
+	sector_t done;
+	enum bk_zeroes zeroes;
+	struct bk_write write;
+};
+
+/**
  * struct bk_mcopy_params - how to copy
  * @granularity: sectors, a power of two
  * @max_chunk:	sectors of a piece
  * @buf_size:	bytes in flight
  * @zeroes:	what to do with zeroes
  * @empty:	nothing is dirty at first
- * @target_is_zero: the destination reads as zeroes
+ * @target_is_zero: the destination reads as zeroes...
+ * @zero_target: ...or can write them, and is to do so first
  */
 struct bk_mcopy_params {
 	unsigned int granularity;
@@ -128,6 +147,7 @@ struct bk_mcopy_params {
 	enum bk_zeroes zeroes;
 	bool empty;
 	bool target_is_zero;
+	bool zero_target;
 };
 
 /**
@@ -146,11 +166,12 @@ struct bk_mcopy_params {
  * @held:	none is to be started for now
  * @blocking:	writes go to the destination as well, but for some
  * @timeout:	how long they wait for it, ms; 0: as long as it takes
+ * @first:	zeroes that come before all copies
  * @lock:	protects what follows
  * @idle:	copies that are not in use
  * @busy:	those that are
  * @flight:	bytes of these
- * @nr_busy:	how many they are
+ * @nr_busy:	how many they are, and one for @first
  * @coming:	bytes that the destination does not know of yet
  * @done:	sectors copied
  * @late:	writes do not wait for the destination, until it has written something
@@ -180,6 +201,7 @@ struct bk_mcopy {
 	bool blocking;
 	unsigned int timeout;
 	struct delayed_work tick;
+	struct bk_mzero first;
 
 	spinlock_t lock;	/* all that follows */
 	struct list_head idle;
@@ -225,6 +247,7 @@ static inline void bk_mcopy_wake(struct bk_mcopy *mc)
 }
 
 void bk_mop_begin(struct bk_mop *op);
+bool bk_mzero_next(struct bk_mcopy *mc);
 int bk_mcopy_next(struct bk_mcopy *mc);
 void bk_mcopy_hold(struct bk_mcopy *mc, bool hold);
 void bk_mcopy_stop(struct bk_mcopy *mc);

@@ -78,6 +78,7 @@ enum bk_mirror_end {
  * @cbw_timeout: how long a write waits for the destination, ms
  * @unmap:	what is zero may be unmapped
  * @target_is_zero: the destination reads as zeroes
+ * @zero_target: it is to be written zeroes first
  * @allow_larger: the destination may be longer than the origin
  */
 struct bk_mirror_params {
@@ -94,6 +95,7 @@ struct bk_mirror_params {
 	u64 cbw_timeout;
 	u64 unmap;
 	u64 target_is_zero;
+	u64 zero_target;
 	u64 allow_larger;
 };
 

@@ -11,7 +11,7 @@
  * If that has not become less than ever before for BK_MIRROR_SLICES of them in a
  * row, writers are at least as fast as it, or as it may be, and it switches. What is
  * left while it keeps up, up to BK_MIRROR_KEEPS_UP, is not compared, nor is anything
- * while it is paused: then it begins anew.
+ * while it is paused, or writes zeroes first: then it begins anew.
  */
 
 #include "mirror-int.h"
@@ -89,7 +89,8 @@ static bool bk_mirror_gains_nothing(struct bk_mirror *m)
 {
 	u64 left = bk_mcopy_left(m->mc);
 
-	if (READ_ONCE(m->job.user_paused) || left <= BK_MIRROR_KEEPS_UP) {
+	if (READ_ONCE(m->job.user_paused) || left <= BK_MIRROR_KEEPS_UP ||
+	    READ_ONCE(m->mc->first.wanted)) {
 		m->least = U64_MAX;
 		m->slices = 0;
 	} else if (left < m->least) {

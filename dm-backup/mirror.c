@@ -67,6 +67,7 @@ static const struct bk_option bk_mirror_options[] = {
 	  .max = 1ULL << 31 },
 	{ "unmap", BK_OPT_BOOL, BK_FIELD(unmap) },
 	{ "target_is_zero", BK_OPT_BOOL, BK_FIELD(target_is_zero) },
+	{ "zero_target", BK_OPT_BOOL, BK_FIELD(zero_target) },
 	{ "allow_larger", BK_OPT_BOOL, BK_FIELD(allow_larger) },
 	{ "speed", BK_OPT_NUMBER, BK_FIELD(job.speed), .max = S64_MAX },
 	{ "on_source_error", BK_OPT_WORD, BK_FIELD(job.on_error[0]),
@@ -172,6 +173,9 @@ static int bk_mirror_check(struct bk_mirror *m)
 			      m->params.allow_larger);
 	if (!r)
 		r = bk_job_dest_contains(job, name, d);
+	if (!r && m->params.zero_target && !bdev_write_zeroes_sectors(d))
+		r = bk_job_say(job, -EOPNOTSUPP,
+			       "destination %.64s can't write zeroes", name);
 	block = max(bdev_logical_block_size(o), bdev_logical_block_size(d)) >>
 		SECTOR_SHIFT;
 	if (!r && m->params.granularity && m->params.granularity < block)
@@ -195,6 +199,7 @@ static int bk_mirror_make_mc(struct bk_mirror *m)
 						    BK_ZEROES_ON,
 		.empty		= m->params.sync != BK_MIRROR_FULL,
 		.target_is_zero	= m->params.target_is_zero,
+		.zero_target	= m->params.zero_target,
 	};
 	struct bk_origin *origin = m->job.origin;
 	struct bk_mcopy *mc;
@@ -410,7 +415,7 @@ size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size)
 	struct bk_mirror *m = bk_mirror_of(job);
 
 	return scnprintf(buf, size,
-			 " target=%s sync=%s bitmap=%s bitmap_mode=%s granularity=%u buf_size=%llu max_chunk=%llu copy_mode=%s unmap=%llu target_is_zero=%llu synced=%d attempts=%u pivoted=%d actively_synced=%d mirrored=%llu late=%u auto_switch=%llu cbw_timeout=%llu completing=%d",
+			 " target=%s sync=%s bitmap=%s bitmap_mode=%s granularity=%u buf_size=%llu max_chunk=%llu copy_mode=%s unmap=%llu target_is_zero=%llu synced=%d attempts=%u pivoted=%d actively_synced=%d mirrored=%llu late=%u auto_switch=%llu cbw_timeout=%llu zero_target=%llu zeroed=%llu completing=%d",
 			 m->params.target, bk_mirror_sync_names[m->params.sync],
 			 m->params.bitmap ?: "-",
 			 bk_mirror_bitmap_mode_names[m->params.bitmap_mode] ?: "-",
@@ -423,7 +428,9 @@ size_t bk_mirror_show(struct bk_job *job, char *buf, size_t size)
 			 bk_mirror_is_in_step(m),
 			 m->mc ? READ_ONCE(m->mc->mirrored) : 0,
 			 atomic_read(&m->late), m->params.auto_switch,
-			 m->params.cbw_timeout, READ_ONCE(job->complete));
+			 m->params.cbw_timeout, m->params.zero_target,
+			 m->mc ? (u64)READ_ONCE(m->mc->first.done) : 0,
+			 READ_ONCE(job->complete));
 }
 
 static void bk_mirror_free(struct bk_job *job)
@@ -496,6 +503,12 @@ struct bk_job *bk_mirror_create(struct bk_txn_part *part, const char *id,
 
 	r = bk_options_parse(bk_mirror_options, ARRAY_SIZE(bk_mirror_options),
 			     &params, argc, argv, &given, error, size);
+	if (!r && params.zero_target &&
+	    (params.target_is_zero || params.sync != BK_MIRROR_FULL)) {
+		strscpy(error, "zero_target goes with sync=full, and not with target_is_zero",
+			size);
+		r = -EINVAL;
+	}
 	if (!r)
 		r = bk_mirror_find_bitmap(part, &params, &bitmap, error, size);
 	if (!r && params.copy_mode == BK_MIRROR_WRITE_BLOCKING)

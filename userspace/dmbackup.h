@@ -39,6 +39,9 @@ struct options {
 	bool no_freeze;
 	bool allow_larger;
 	bool auto_switch;
+	bool target_is_zero;
+	bool zero_target;
+	bool no_unmap;
 	bool wait;
 	bool pivot;
 	bool disabled;

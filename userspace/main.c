@@ -25,6 +25,7 @@ enum {
 	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
 	O_SCRATCH, O_SHARE, O_MOUNT, O_JOB, O_DISCARDS,
 	O_WAIT, O_PIVOT, O_FLEECE, O_COPY_MODE, O_AUTO_SWITCH,
+	O_TARGET_IS_ZERO, O_ZERO_TARGET, O_NO_UNMAP,
 };
 
 static const struct verb verbs[] = {
@@ -53,7 +54,7 @@ static const struct verb verbs[] = {
 	  "to bitmap progress json bytes noheadings",
 	  "compare a backup with the device, which may be in use", cmd_verify },
 	{ NULL, "mirror", 1, 1, "DEVICE --to TARGET",
-	  "to sync bitmap bitmap-mode wait pivot id speed granularity max-chunk copy-mode auto-switch cbw-timeout on-source-error on-target-error allow-larger force progress",
+	  "to sync bitmap bitmap-mode wait pivot id speed granularity max-chunk copy-mode auto-switch cbw-timeout target-is-zero zero-target no-unmap on-source-error on-target-error allow-larger force progress",
 	  "keep a copy the same as a device, or move the device there",
 	  cmd_mirror },
 	{ NULL, "monitor", 0, 64, "[DEVICE...]", "json",
@@ -174,9 +175,13 @@ static const struct option options[] = {
 	{ "on-cbw-error", required_argument, NULL, O_ON_CBW_ERROR },
 	{ "copy-mode", required_argument, NULL, O_COPY_MODE },
 	{ "auto-switch", no_argument, NULL, O_AUTO_SWITCH },
+	{ "target-is-zero", no_argument, NULL, O_TARGET_IS_ZERO },
+	{ "zero-target", no_argument, NULL, O_ZERO_TARGET },
+	{ "no-unmap", no_argument, NULL, O_NO_UNMAP },
 	{ "cbw-timeout", required_argument, NULL, O_CBW_TIMEOUT },
 	{ "buffer", required_argument, NULL, O_BUFFER },
 	{ "discard", required_argument, NULL, O_DISCARD },
+	{ "no-write-zeroes", no_argument, NULL },
 	{ "size", required_argument, NULL, O_SIZE },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, O_VERSION },
@@ -290,6 +295,9 @@ static bool *flag_option(struct options *o, int c)
 	case O_NO_FREEZE: return &o->no_freeze;
 	case O_ALLOW_LARGER: return &o->allow_larger;
 	case O_AUTO_SWITCH: return &o->auto_switch;
+	case O_TARGET_IS_ZERO: return &o->target_is_zero;
+	case O_ZERO_TARGET: return &o->zero_target;
+	case O_NO_UNMAP: return &o->no_unmap;
 	case O_DISABLED: return &o->disabled;
 	case O_ALL_DIRTY: return &o->all_dirty;
 	case O_PERSISTENT: return &o->persistent;

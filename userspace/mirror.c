@@ -45,6 +45,12 @@ char *mirror_words(const struct options *o)
 	ok = ok && add_policy(&words, "--copy-mode", "copy_mode", o->copy_mode);
 	if (ok && o->auto_switch)
 		ok = add_number(&words, "auto_switch", 1);
+	if (ok && o->target_is_zero)
+		ok = add_number(&words, "target_is_zero", 1);
+	if (ok && o->zero_target)
+		ok = add_number(&words, "zero_target", 1);
+	if (ok && o->no_unmap)
+		ok = add_number(&words, "unmap", 0);
 	if (ok && o->allow_larger)
 		ok = add_number(&words, "allow_larger", 1);
 	if (ok)
