@@ -89,6 +89,7 @@ struct bk_txn_part;
  * @discard:	feature "discard", enum bk_discard
  * @hold:	feature "on_metadata_error": hold
  * @trust_crash: feature "after_crash": trust
+ * @zeroes_as_data: feature "write_zeroes": off
  * @resumed:	it has been live
  * @foreign:	when it was made, a table that is not ours was live in the place of
  *		one of ours
@@ -108,6 +109,7 @@ struct bk_instance {
 	unsigned int discard;
 	bool hold;
 	bool trust_crash;
+	bool zeroes_as_data;
 	bool resumed;
 	bool foreign;
 	bool suspending;

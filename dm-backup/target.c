@@ -69,6 +69,7 @@ struct workqueue_struct *bk_wq;
  * @metadata:	NULL, or the metadata device: MAJ:MIN or a path
  * @on_metadata_error: 0: continue, 1: hold
  * @after_crash: 0: witness, 1: trust
+ * @write_zeroes: 0: on, 1: off
  */
 struct bk_features {
 	u64 buffer;
@@ -77,6 +78,7 @@ struct bk_features {
 	const char *metadata;
 	u64 on_metadata_error;
 	u64 after_crash;
+	u64 write_zeroes;
 };
 
 static const char *const bk_discard_names[] = {
@@ -94,6 +96,10 @@ static const char *const bk_after_crash_names[] = {
 	"witness", "trust", NULL
 };
 
+static const char *const bk_write_zeroes_names[] = {
+	"on", "off", NULL
+};
+
 static const struct bk_option bk_feature_options[] = {
 	{ "buffer", BK_OPT_NUMBER, offsetof(struct bk_features, buffer),
 	  .min = BK_BUDGET_MIN, .max = BK_BUDGET_MAX },
@@ -107,6 +113,8 @@ static const struct bk_option bk_feature_options[] = {
 	  .words = bk_on_metadata_error_names },
 	{ "after_crash", BK_OPT_WORD, offsetof(struct bk_features, after_crash),
 	  .words = bk_after_crash_names },
+	{ "write_zeroes", BK_OPT_WORD, offsetof(struct bk_features, write_zeroes),
+	  .words = bk_write_zeroes_names },
 };
 
 /* dm shows ti->error, which must stay when the instance has gone. */
@@ -153,6 +161,7 @@ static int bk_ctr_features(struct bk_instance *in, unsigned int argc,
 	in->discard = f.discard;
 	in->hold = f.on_metadata_error;
 	in->trust_crash = f.after_crash;
+	in->zeroes_as_data = f.write_zeroes;
 	*metadata = f.metadata;
 	return 0;
 }
@@ -240,6 +249,9 @@ static int bk_backup_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		goto out;
 
 	bk_ctr_bios(ti);
+	/* Whoever writes zeroes to it finds that it can't, and writes data. */
+	if (in->zeroes_as_data)
+		ti->num_write_zeroes_bios = 0;
 	/* A caching device may take the origin's place (a pivot): lose no flush. */
 	ti->flush_supported = true;
 	ti->accounts_remapped_io = true;
@@ -395,7 +407,8 @@ static void bk_status_table(struct bk_instance *in, char *result,
 	bool discard = in->discard != BK_DISCARD_AUTO;
 	struct bk_store *store = in->origin->store;
 	unsigned int words = 2 * (buffer + timeout + discard + !!store +
-				  in->hold + in->trust_crash);
+				  in->hold + in->trust_crash +
+				  in->zeroes_as_data);
 	size_t sz = 0;
 
 	DMEMIT("%s", in->dev->name);
@@ -413,6 +426,8 @@ static void bk_status_table(struct bk_instance *in, char *result,
 		DMEMIT(" on_metadata_error hold");
 	if (in->trust_crash)
 		DMEMIT(" after_crash trust");
+	if (in->zeroes_as_data)
+		DMEMIT(" write_zeroes off");
 }
 
 static void bk_backup_status(struct dm_target *ti, status_type_t type,
@@ -434,10 +449,11 @@ static void bk_backup_status(struct dm_target *ti, status_type_t type,
 		DMEMIT(",origin=%s,buffer=%zu,cbw_timeout=%u,discard=%s",
 		       in->dev->name, in->budget >> SECTOR_SHIFT,
 		       in->cbw_timeout, bk_discard_names[in->discard]);
-		DMEMIT(",metadata=%s,on_metadata_error=%s,after_crash=%s;",
+		DMEMIT(",metadata=%s,on_metadata_error=%s,after_crash=%s,write_zeroes=%s;",
 		       in->origin->store ? in->origin->store->name : "-",
 		       bk_on_metadata_error_names[in->hold],
-		       bk_after_crash_names[in->trust_crash]);
+		       bk_after_crash_names[in->trust_crash],
+		       bk_write_zeroes_names[in->zeroes_as_data]);
 		break;
 	}
 }

@@ -132,6 +132,8 @@ static int feature_words(const struct options *o, struct features *f)
 			    xstrdup(o->on_metadata_error));
 	if (o->after_crash)
 		add_feature(f, "after_crash", xstrdup(o->after_crash));
+	if (o->no_write_zeroes)
+		add_feature(f, "write_zeroes", xstrdup("off"));
 	return EX_OK;
 }
 

@@ -42,6 +42,7 @@ struct options {
 	bool target_is_zero;
 	bool zero_target;
 	bool no_unmap;
+	bool no_write_zeroes;
 	bool wait;
 	bool pivot;
 	bool disabled;

@@ -25,19 +25,19 @@ enum {
 	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
 	O_SCRATCH, O_SHARE, O_MOUNT, O_JOB, O_DISCARDS,
 	O_WAIT, O_PIVOT, O_FLEECE, O_COPY_MODE, O_AUTO_SWITCH,
-	O_TARGET_IS_ZERO, O_ZERO_TARGET, O_NO_UNMAP,
+	O_TARGET_IS_ZERO, O_ZERO_TARGET, O_NO_UNMAP, O_NO_WRITE_ZEROES,
 };
 
 static const struct verb verbs[] = {
 	{ NULL, "attach", 1, 1, "DEVICE",
-	  "metadata on-metadata-error after-crash buffer cbw-timeout discard",
+	  "metadata on-metadata-error after-crash buffer cbw-timeout discard no-write-zeroes",
 	  "put a filter into a device, which may be mounted", cmd_attach },
 	{ NULL, "detach", 1, 1, "DEVICE", "force",
 	  "take it out again", cmd_detach },
 	{ NULL, "resize", 1, 1, "DEVICE", "size",
 	  "let a filter follow its origin's growth", cmd_resize },
 	{ NULL, "open", 2, 2, "DEVICE NAME",
-	  "metadata on-metadata-error after-crash buffer cbw-timeout discard",
+	  "metadata on-metadata-error after-crash buffer cbw-timeout discard no-write-zeroes",
 	  "put a filter on top of a device that is not in use", cmd_open },
 	{ NULL, "close", 1, 1, "NAME", "force", "remove it", cmd_close },
 	{ NULL, "list", 0, 0, "", "json bytes noheadings",
@@ -181,7 +181,7 @@ static const struct option options[] = {
 	{ "cbw-timeout", required_argument, NULL, O_CBW_TIMEOUT },
 	{ "buffer", required_argument, NULL, O_BUFFER },
 	{ "discard", required_argument, NULL, O_DISCARD },
-	{ "no-write-zeroes", no_argument, NULL },
+	{ "no-write-zeroes", no_argument, NULL, O_NO_WRITE_ZEROES },
 	{ "size", required_argument, NULL, O_SIZE },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, O_VERSION },
@@ -298,6 +298,7 @@ static bool *flag_option(struct options *o, int c)
 	case O_TARGET_IS_ZERO: return &o->target_is_zero;
 	case O_ZERO_TARGET: return &o->zero_target;
 	case O_NO_UNMAP: return &o->no_unmap;
+	case O_NO_WRITE_ZEROES: return &o->no_write_zeroes;
 	case O_DISABLED: return &o->disabled;
 	case O_ALL_DIRTY: return &o->all_dirty;
 	case O_PERSISTENT: return &o->persistent;

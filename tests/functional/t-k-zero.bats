@@ -184,3 +184,30 @@ leave() {
 	dmbackup job cancel f
 	dmbackup job wait f
 }
+
+@test "A13 K a filter that does not say that it can write zeroes moves to what can't" {
+	dest full
+	make_filter f "$loop"
+	modprobe null_blk nr_devices=0
+	nullb size=$((BYTES >> 20)) memory_backed=1 blocksize=512 discard=1
+	refused "can't write zeroes, the filter can" to "$nullb" mirror m
+	dmsetup load f --table "0 $((BYTES / 512)) backup $loop 2 write_zeroes off"
+	dmsetup resume f
+	[[ $(dmsetup table f) == *" 2 write_zeroes off" ]]
+	to "$nullb" mirror m
+	wait_state m ready
+	blkdiscard -z -o 1048576 -l 65536 "$F"
+	wait_for 10 same_as "$loop" "$nullb"
+	is 0 1048576 64K "$nullb"
+	msg job complete m
+	finished m
+	blkdiscard -z -o 2097152 -l 65536 "$F"
+	is 0 2097152 64K "$nullb"
+	[[ $(dmsetup table f) == *"backup $(devno "$nullb") 2 write_zeroes off" ]]
+	dmsetup remove f
+
+	dmbackup open "$loop" f --no-write-zeroes
+	[[ $(dmsetup table f) == *" 2 write_zeroes off" ]]
+	dmbackup close f
+	refused_table "write_zeroes" "0 8 backup $loop 2 write_zeroes maybe"
+}

@@ -100,7 +100,7 @@ static const char *const options[] = {
 
 static const char *const features[] = {
 	"buffer", "cbw_timeout", "discard", "metadata", "on_metadata_error",
-	"after_crash", "none_such",
+	"after_crash", "write_zeroes", "none_such",
 };
 
 /*
