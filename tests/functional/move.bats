@@ -20,7 +20,6 @@ setup() {
 	rm -f /run/dmbackup/*.vg
 }
 
-place() { lvs --noheadings -o devices "$1" | xargs; }
 table_of() { dmsetup table "$1" | cut -d' ' -f3,4; }
 reboot_lvm() {
 	umount /mnt/a
@@ -84,22 +83,9 @@ holds() { # WHAT
 	umount /mnt/b
 }
 
-# shellcheck disable=SC2034 # of lib.bash
-# fio on a file of v/a, verifying what it wrote
-fio_on_a() {
-	local before
-	F=/dev/mapper/v-a
-	before=$(writes_ended)
-	fio --name=w --filename=/mnt/a/load --size=4M --rw=randwrite --bs=4k --direct=1 --ioengine=libaio --iodepth=8 \
-		--verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based --runtime=600 --output=/tmp/fio.out &
-	writers_pid=$!
-	wait_for 30 more_writes "$before"
-	sleep 0.2
-}
-
 @test "there and back again, under load, twice" {
 	for i in 1 2; do
-		fio_on_a
+		writers_in /mnt/a /dev/mapper/v-a
 		says 0 'v/a has moved' dmbackup mirror v/a --to v/new --pivot --force
 		[ "$(place v/a)" = "/dev/ram2(0)" ]
 		lvchange -qq -ay -K v/new

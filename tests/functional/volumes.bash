@@ -75,3 +75,19 @@ none_suspended() {
 writable() { # DIRECTORY
 	timeout 60 dd if=/dev/zero of="$1/alive" bs=4K count=1 conv=fsync status=none
 }
+
+# place VOLUME: where its first extent is
+place() { lvs --noheadings -o devices "$1" | xargs; }
+
+# writers_in DIRECTORY DEVICE: fio on a file there, verifying what it wrote; the device
+# is what is under the file system
+writers_in() {
+	local before
+	F=$2
+	before=$(writes_ended)
+	fio --name=w --filename="$1/load" --size=4M --rw=randwrite --bs=4k --direct=1 --ioengine=libaio --iodepth=8 \
+		--verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based --runtime=600 --output=/tmp/fio.out &
+	writers_pid=$!
+	wait_for 30 more_writes "$before"
+	sleep 0.2
+}

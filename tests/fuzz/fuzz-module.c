@@ -94,7 +94,7 @@ static const char *const options[] = {
 	"on_target_error", "on_cbw_error", "cbw_timeout", "auto_finalize",
 	"auto_dismiss", "freeze", "allow_larger", "target", "granularity",
 	"share", "copy_mode", "auto_switch", "buf_size", "unmap", "target_is_zero",
-	"all_dirty", "disabled", "persistent", "token", "fleece",
+	"zero_target", "all_dirty", "disabled", "persistent", "token", "fleece",
 	"none_such",
 };
 
