@@ -85,6 +85,52 @@ cached() {
 	done
 }
 
+@test "K5 runs are merged up to max_chunk; no more than buf_size, or 16 copies, in flight" {
+	plain_filter
+	dmsetup create l --table "0 $SECTORS linear $T 0"
+	to /dev/mapper/l mirror m granularity=8
+	wait_state m ready
+	[[ $(writes_ended /dev/mapper/l) == "$SIZE_MB" ]] # of 1 MiB
+	msg job cancel m
+	finished m
+	dismiss m
+	dmsetup remove l
+
+	slow t "$T" 0 60000
+	to /dev/mapper/t mirror m buf_size=512 max_chunk=256
+	wait_for 30 copying 2
+	sleep 0.5
+	copying 2
+	msg job cancel m force
+	slow_set t "$T" 0 0
+	finished m 60 cancelled
+	dismiss m
+	slow_set t "$T" 0 60000
+	to /dev/mapper/t mirror m granularity=8 max_chunk=8
+	wait_for 30 copying 16
+	sleep 0.5
+	copying 16
+	slow_set t "$T" 0 0
+	wait_state m ready
+	same_as "$S" "$T"
+}
+copying() {
+	local writes
+	read -r _ writes < "/sys/dev/block/$(devno /dev/mapper/t)/inflight"
+	((writes == $1))
+}
+
+@test "K1 ready is said when the destination has been flushed" {
+	plain_filter
+	cached
+	before=$(flushes "$nullb")
+	to "$nullb" mirror m speed=1
+	[[ $(flushes "$nullb") == "$before" ]]
+	go m
+	wait_state m ready
+	[[ $(flushes "$nullb") -gt $before ]]
+}
+
 @test "K6 errors of the destination: report, stop, enospc; it goes on when healed" {
 	plain_filter
 	broken t "$T" 8M 64K
