@@ -188,40 +188,66 @@ static const struct option options[] = {
 	{ }
 };
 
-static void usage(FILE *to)
+/* "job show". To be freed. */
+static char *verb_name(const struct verb *v)
+{
+	return xasprintf("%s%s%s", v->object ? v->object : "",
+			 v->object ? " " : "", v->name);
+}
+
+/* Of all verbs, or of one @object's. */
+static void usage(FILE *to, const char *object)
 {
 	const struct verb *v;
+	char *name;
+	int n;
 
 	fprintf(to, "Usage:\n");
 	for (v = verbs; v->name; v++) {
-		int n = fprintf(to, "  dmbackup %s%s%s %s",
-				v->object ? v->object : "",
-				v->object ? " " : "", v->name, v->usage);
-
+		if (object && (!v->object || strcmp(v->object, object)))
+			continue;
+		name = verb_name(v);
+		n = fprintf(to, "  dmbackup %s %s", name, v->usage);
 		fprintf(to, "%*s %s\n", n < 48 ? 48 - n : 0, "", v->help);
+		free(name);
 	}
-	fprintf(to, "Tables: -J, --json; -b, --bytes; -n, --noheadings. -f, --force.\n");
-	fprintf(to, "DEVICE is vg/lv, a path, a device-mapper name, MAJ:MIN or a mount point.\n"
-		    "Options and exit codes: dmbackup(8).\n");
+	if (!object)
+		fprintf(to, "DEVICE is vg/lv, a path, a device-mapper name, MAJ:MIN or a mount point.\n"
+			    "Tables: -J, --json; -b, --bytes; -n, --noheadings. -f, --force.\n");
+	fprintf(to, "Options of a verb: dmbackup VERB --help. All of it, and exit codes: dmbackup(8).\n");
 }
 
-static void usage_of(const struct verb *v)
+static bool takes_value(const char *name, size_t len)
 {
+	const struct option *p;
+
+	for (p = options; p->name; p++)
+		if (strlen(p->name) == len && !strncmp(p->name, name, len))
+			return p->has_arg == required_argument;
+	return false;
+}
+
+/* Of one verb, with its options. */
+static void usage_of(FILE *to, const struct verb *v)
+{
+	char *name = verb_name(v), *option;
+	int at = fprintf(to, "Usage: dmbackup %s %s", name, v->usage);
 	const char *p = v->takes;
+	size_t len;
 
-	fprintf(stderr, "Usage: dmbackup %s%s%s %s", v->object ? v->object : "",
-		v->object ? " " : "", v->name, v->usage);
-	while (*p) {
-		size_t len = strcspn(p, " ");
-		char *option = xasprintf("--%.*s", (int)len, p);
-
-		if (!strstr(v->usage, option))
-			fprintf(stderr, " [%s]", option);
+	for (; *p; p += len, p += *p == ' ') {
+		len = strcspn(p, " ");
+		option = xasprintf("--%.*s", (int)len, p);
+		if (!strstr(v->usage, option)) {
+			if (at + len + 10 > 80)
+				at = fprintf(to, "\n       ") - 1;
+			at += fprintf(to, " [%s%s]", option,
+				      takes_value(p, len) ? "=..." : "");
+		}
 		free(option);
-		p += len;
-		p += *p == ' ';
 	}
-	fputc('\n', stderr);
+	fputc('\n', to);
+	free(name);
 }
 
 /* Is @name one of the words of @takes? */
@@ -322,7 +348,7 @@ static const char *option_name(int c)
 
 /* Options anywhere on the line; which were given is kept for the verb's check. */
 static int parse_options(int argc, char **argv, struct options *o,
-			 int *given, int *nr_given)
+			 int *given, int *nr_given, bool *help)
 {
 	const char **text;
 	bool *flag;
@@ -331,12 +357,13 @@ static int parse_options(int argc, char **argv, struct options *o,
 	while ((c = getopt_long(argc, argv, "Jbnfh", options, NULL)) != -1) {
 		if (c == '?')
 			return EX_USAGE_;
-		if (c == 'h' || c == O_VERSION) {
-			if (c == 'h')
-				usage(stdout);
-			else
-				printf("dmbackup %s\n", DMBACKUP_VERSION);
+		if (c == O_VERSION) {
+			printf("dmbackup %s\n", DMBACKUP_VERSION);
 			exit(EX_OK);
+		}
+		if (c == 'h') {
+			*help = true;
+			continue;
 		}
 		for (i = 0; i < *nr_given; i++)
 			if (given[i] == c) {
@@ -372,43 +399,114 @@ static const struct verb *find_verb(int *argc, char ***argv)
 	return NULL;
 }
 
-int main(int argc, char **argv)
+static bool is_object(const char *word)
 {
-	int given[sizeof(options) / sizeof(*options)], nr_given = 0, i, r;
-	struct options o = { 0 };
 	const struct verb *v;
 
-	r = parse_options(argc, argv, &o, given, &nr_given);
-	if (r)
-		return r;
-	argc -= optind;
-	argv += optind;
+	for (v = verbs; v->name; v++)
+		if (v->object && !strcmp(v->object, word))
+			return true;
+	return false;
+}
+
+/* What was asked for is none of the verbs. */
+static int no_verb(int argc, char **argv)
+{
 	if (!argc) {
-		usage(stderr);
-		return EX_USAGE_;
+		usage(stderr, NULL);
+	} else if (!is_object(argv[0])) {
+		say("there is no '%s'", argv[0]);
+		hint("dmbackup --help lists what there is");
+	} else {
+		if (argc > 1)
+			say("there is no '%s %s'", argv[0], argv[1]);
+		else
+			say("%s: what is to be done is missing", argv[0]);
+		usage(stderr, argv[0]);
 	}
-	v = find_verb(&argc, &argv);
-	if (!v) {
-		say("there is no '%s%s%s'", argv[0], argc > 1 ? " " : "",
-		    argc > 1 ? argv[1] : "");
-		usage(stderr);
-		return EX_USAGE_;
-	}
-	for (i = 0; i < nr_given; i++)
+	return EX_USAGE_;
+}
+
+static int check_line(const struct verb *v, int argc, char **argv,
+		      const int *given, int nr_given)
+{
+	char *name = verb_name(v);
+	int i, r = EX_OK;
+
+	for (i = 0; i < nr_given && !r; i++)
 		if (!takes(v->takes, option_name(given[i]))) {
-			say("%s: --%s is not for this", v->name,
+			say("%s: --%s is not for this", name,
 			    option_name(given[i]));
-			usage_of(v);
-			return EX_USAGE_;
+			r = EX_USAGE_;
 		}
-	if (argc < v->min_args || argc > v->max_args) {
-		usage_of(v);
-		return EX_USAGE_;
+	if (!r && argc > v->max_args) {
+		say("%s: '%s' is one argument too many", name,
+		    argv[v->max_args]);
+		r = EX_USAGE_;
+	} else if (!r && argc < v->min_args) {
+		say("%s: an argument is missing", name);
+		r = EX_USAGE_;
 	}
+	if (r)
+		usage_of(stderr, v);
+	free(name);
+	return r;
+}
+
+/* cron's PATH has no sbin, where LVM's commands are, and modprobe. */
+static void find_commands(void)
+{
+	const char *path = getenv("PATH");
+	char *more = xasprintf("%s:/usr/local/sbin:/usr/sbin:/sbin",
+			       path && *path ? path : "/usr/bin:/bin");
+
+	setenv("PATH", more, 1);
+	free(more);
+}
+
+static int run(const struct verb *v, int argc, char **argv,
+	       const struct options *o)
+{
+	int r;
+
 	if (geteuid()) {
 		say("%s: this needs root", v->name);
 		return EX_FAILED;
 	}
+	find_commands();
 	dm_setup();
-	return v->fn(argc, argv, &o);
+	r = v->fn(argc, argv, o);
+	/* What was asked for is not there if it could not be written. */
+	if (fflush(stdout) || ferror(stdout)) {
+		say("%s: the output can't be written", v->name);
+		r = r ? r : EX_FAILED;
+	}
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	int given[sizeof(options) / sizeof(*options)], nr_given = 0, r;
+	struct options o = { 0 };
+	const struct verb *v;
+	bool help = false;
+
+	r = parse_options(argc, argv, &o, given, &nr_given, &help);
+	if (r)
+		return r;
+	argc -= optind;
+	argv += optind;
+	v = find_verb(&argc, &argv);
+	if (help) {
+		if (v)
+			usage_of(stdout, v);
+		else
+			usage(stdout, argc && is_object(argv[0]) ? argv[0] :
+								   NULL);
+		return EX_OK;
+	}
+	if (!v)
+		return no_verb(argc, argv);
+	r = check_line(v, argc, argv, given, nr_given);
+	return r ? r : run(v, argc, argv, &o);
 }

@@ -171,11 +171,15 @@ assert jobs[0]["id"] == "b", jobs'
 	dmbackup attach v/data
 	says 2 'Usage' dmbackup
 	says 2 "there is no 'frobnicate'" dmbackup frobnicate
+	[[ $output != *attach* ]]
+	says 2 "there is no 'job frobnicate'.*job dismiss" dmbackup job frobnicate
+	[[ $output != *attach* ]]
+	says 0 'level=.*--detach\]' dmbackup backup v/data --help
 	says 2 'unrecognized option' dmbackup list --frobnicate
 	says 2 'is not for this' dmbackup list --to x
 	says 2 'is given twice' dmbackup list --json --json
-	says 2 'Usage' dmbackup attach
-	says 2 'Usage' dmbackup attach a b
+	says 2 'an argument is missing.*Usage' dmbackup attach
+	says 2 "'b' is one argument too many.*Usage" dmbackup attach a b
 	says 2 '--to is missing' dmbackup backup v/data
 	for bad in -1 1.5x 99999999999T '' 1e3; do
 		says 2 '--speed' dmbackup backup v/data --to v/copy --speed "$bad"
@@ -344,6 +348,19 @@ assert jobs[0]["id"] == "b", jobs'
 has_open() { [[ " $(readlink "/proc/$1/fd/"* | xargs) " == *" $2 "* ]]; } # PID FILE
 active() { [[ $(state_of v-data) == Active:Live ]]; }
 finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup detach v/data; }; }
+
+@test "cron's PATH, and output that can't be written" {
+	mounted
+	here=(env -i PATH=/usr/bin:/bin "LVM_SYSTEM_DIR=$LVM_SYSTEM_DIR" "$top/build/dmbackup")
+	"${here[@]}" attach v/data --metadata auto
+	lvs v/data-dmbackup
+	says 1 "list: the output can't be written" bash -c 'dmbackup list > /dev/full'
+	# it has been made, and the result can be told from one that failed
+	says 1 "backup: the output can't be written" bash -c 'dmbackup backup v/data --to v/copy --json > /dev/full'
+	e2fsck -fn /dev/v/copy
+	"${here[@]}" detach v/data
+	umount /mnt/data
+}
 
 @test "root is needed" {
 	volumes
