@@ -362,6 +362,29 @@ finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup
 	umount /mnt/data
 }
 
+# Options of a usage, of the completion; both sorted.
+usage_options() { grep -o -- '--[a-z-]*' | grep -vx -e --help | sort -u | xargs; }
+@test "the completion and the manual know the options of each verb" {
+	local verb line options n=0 cur=--
+	source "$top/userspace/dmbackup.bash-completion"
+	while read -r _ line; do
+		verb=$(grep -o '^[a-z -]*[a-z]' <<< "$line")
+		# what follows is in capitals, or two blanks away
+		verb=${verb%%  *}
+		[[ $verb ]] || continue
+		options=$(dmbackup $verb --help | usage_options)
+		COMPREPLY=()
+		_dmbackup_options $verb
+		echo "$verb: $options"
+		[ "$(printf '%s\n' "${COMPREPLY[@]}" | usage_options)" = "$options" ]
+		for option in $options; do
+			grep -Eq "Fl (. , )?-${option#--}\>" "$top/Documentation/dmbackup.8"
+		done
+		n=$((n + 1))
+	done < <(dmbackup --help | grep '^  dmbackup')
+	((n > 40))
+}
+
 @test "root is needed" {
 	volumes
 	says 1 'needs root' setpriv --reuid=65534 --clear-groups dmbackup list
