@@ -32,7 +32,6 @@ static int target_in_vg(const struct action *a, struct pair *p,
 {
 	char *lv = a->d.is_dm ? device_lv_name(&a->d.dm) : NULL;
 	struct lvm_state state;
-	int r;
 
 	if (!lv) {
 		say("%s: is no logical volume: --to-vg can't name its target",
@@ -42,9 +41,8 @@ static int target_in_vg(const struct action *a, struct pair *p,
 	}
 	p->target = xasprintf("%s/%s", o->to_vg, strchr(lv, '/') + 1);
 	free(lv);
-	r = lvm_look(p->target, &state);
-	if (r)
-		return r;
+	if (lvm_look(p->target, &state))
+		return EX_NODEV;	/* LVM has said so: no such group */
 	p->missing = !state.there;
 	if (p->missing && !o->create) {
 		say("%s: there is no such volume to copy %s to", p->target,

@@ -203,19 +203,25 @@ int cmd_bitmap_disable(int argc, char **argv, const struct options *o)
 	return verb(argv[0], "disable", argv[1], "");
 }
 
-char *bitmap_source_word(const char *arg)
+int bitmap_source_word(const char *arg, char **word)
 {
 	const char *slash = strrchr(arg, '/');
 	struct device d;
-	char *device, *word;
+	char *device;
+	int r;
 
-	if (!slash)
-		return is_word("bitmap", arg) ? xstrdup(arg) : NULL;
+	if (!is_word("bitmap", slash ? slash + 1 : arg))
+		return EX_USAGE_;
+	if (!slash) {
+		*word = xstrdup(arg);
+		return EX_OK;
+	}
 	device = xasprintf("%.*s", (int)(slash - arg), arg);
-	word = !is_word("bitmap", slash + 1) || device_find_filter(device, &d) ?
-	       NULL : xasprintf("%u:%u%s", d.major, d.minor, slash);
+	r = device_find_filter(device, &d);
+	if (!r)
+		*word = xasprintf("%u:%u%s", d.major, d.minor, slash);
 	free(device);
-	return word;
+	return r;
 }
 
 /* DEVICE NAME SOURCE... */
@@ -226,10 +232,10 @@ int cmd_bitmap_merge(int argc, char **argv, const struct options *o)
 
 	(void)o;
 	for (i = 2; i < argc; i++) {
-		source = bitmap_source_word(argv[i]);
-		if (!source) {
+		r = bitmap_source_word(argv[i], &source);
+		if (r) {
 			free(words);
-			return EX_USAGE_;
+			return r;
 		}
 		next = xasprintf("%s %s", words, source);
 		free(source);

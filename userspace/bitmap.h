@@ -44,12 +44,12 @@ int bitmap_add(const struct device *d, const char *name);
 int bitmap_remove(const struct device *d, const char *name);
 
 /*
- * Words of a message, to be freed; NULL after saying why not. Of "bitmap add":
- * " granularity=..." and so on. Of a source of "bitmap merge": "NAME" stays,
- * "DEVICE/NAME" becomes "MAJ:MIN/NAME".
+ * Words of a message, to be freed. Of "bitmap add": " granularity=..." and so on;
+ * NULL after saying why not. Of a source of "bitmap merge": "NAME" stays,
+ * "DEVICE/NAME" becomes "MAJ:MIN/NAME"; 0, or an exit code after saying why not.
  */
 char *bitmap_add_words(const struct options *o);
-char *bitmap_source_word(const char *arg);
+int bitmap_source_word(const char *arg, char **word);
 
 /*
  * What is dirty, printed as --format says: begin, each range in turn, end. All

@@ -70,18 +70,23 @@ unsigned int device_block_size(const struct device *d)
 /*------------------------------------------------------------------*/
 /* Names */
 
-/* The device that is mounted at @path, by libmount: st_dev may be anonymous. */
-static bool mounted_at(const char *path, dev_t *dev)
+/*
+ * The device of the file system that is mounted at @path, or, if it need not be
+ * @exactly there, that @path is in. By libmount: st_dev may be anonymous.
+ */
+static bool mounted_at(const char *path, bool exactly, dev_t *dev)
 {
 	struct libmnt_table *tab = mnt_new_table_from_file("/proc/self/mountinfo");
-	struct libmnt_fs *fs;
+	char *real = realpath(path, NULL);	/* what the table has */
+	struct libmnt_fs *fs = NULL;
 	const char *src;
 	struct stat st;
 	bool ok = false;
 
-	if (!tab)
-		return false;
-	fs = mnt_table_find_target(tab, path, MNT_ITER_BACKWARD);
+	if (tab && real)
+		fs = exactly ?
+		     mnt_table_find_target(tab, real, MNT_ITER_BACKWARD) :
+		     mnt_table_find_mountpoint(tab, real, MNT_ITER_BACKWARD);
 	src = fs ? mnt_fs_get_source(fs) : NULL;
 	if (src && !stat(src, &st) && S_ISBLK(st.st_mode)) {
 		*dev = st.st_rdev;
@@ -91,6 +96,7 @@ static bool mounted_at(const char *path, dev_t *dev)
 		ok = true;
 	}
 	mnt_unref_table(tab);
+	free(real);
 	return ok;
 }
 
@@ -139,7 +145,7 @@ static int find_path(const char *arg, dev_t *dev)
 		*dev = st.st_rdev;
 		return EX_OK;
 	}
-	if (S_ISDIR(st.st_mode) && mounted_at(arg, dev))
+	if (S_ISDIR(st.st_mode) && mounted_at(arg, true, dev))
 		return EX_OK;
 	say("%s: neither a block device nor a mount point", arg);
 	return EX_NODEV;
@@ -149,9 +155,9 @@ static int find_devno(const char *arg, dev_t *dev)
 {
 	struct dm_dev dm;
 	unsigned int ma, mi;
-	char *name;
+	char *name, rest;
 	int r = -ENXIO;
-	char rest;
+	bool is_lv;
 
 	if (sscanf(arg, "%u:%u%c", &ma, &mi, &rest) == 2) {
 		*dev = makedev(ma, mi);
@@ -164,6 +170,7 @@ static int find_devno(const char *arg, dev_t *dev)
 		r = dm_by_name(name, &dm);
 	else if (is_dm_name(arg))
 		r = dm_by_name(arg, &dm);
+	is_lv = name;
 	free(name);
 	if (!r) {
 		*dev = makedev(dm.major, dm.minor);
@@ -174,6 +181,9 @@ static int find_devno(const char *arg, dev_t *dev)
 		return EX_FAILED;
 	}
 	say("%s: no such device", arg);
+	if (is_lv)
+		hint("if it is a logical volume that is not active: lvchange -ay -K %s",
+		     arg);
 	return EX_NODEV;
 }
 
@@ -367,7 +377,7 @@ static bool loop_stands_on(unsigned int ma, unsigned int mi,
 	if (stands_on(major(st.st_dev), minor(st.st_dev), on, depth))
 		return true;
 	/* A file system with a device number of its own (btrfs). */
-	return !major(st.st_dev) && mounted_at(file, &dev) &&
+	return !major(st.st_dev) && mounted_at(file, false, &dev) &&
 	       stands_on(major(dev), minor(dev), on, depth);
 }
 

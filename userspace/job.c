@@ -164,6 +164,8 @@ int cmd_job_wait(int argc, char **argv, const struct options *o)
 	char *id = NULL;
 	int r = job_find(argc, argv, &d, &id);
 
+	if (!r)
+		r = filter_send(&d, "wait", "job show %s", id);	/* is it there? */
 	if (!r) {
 		f.id = id;
 		r = follow_jobs(&f, 1, id, o->progress);

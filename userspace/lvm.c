@@ -51,12 +51,25 @@ static int run(char *const argv[], bool err,
 	return EX_FAILED;
 }
 
+/* LVM has said why. What it was about is its last argument, if that is no option's. */
+static void failed(char *const argv[])
+{
+	unsigned int n = 1;
+
+	while (argv[n + 1])
+		n++;
+	if (!strcmp(argv[n - 1], "-o") || !strcmp(argv[n - 1], "-S"))
+		say("%s failed", argv[0]);
+	else
+		say("%s: %s failed", argv[n], argv[0]);
+}
+
 int lvm_run(char *const argv[], bool (*fn)(char *line, void *ctx), void *ctx)
 {
 	int r = run(argv, false, fn, ctx);
 
 	if (r)
-		say("%s failed", argv[0]);
+		failed(argv);
 	return r;
 }
 
@@ -77,7 +90,7 @@ int lvm_run_quiet(char *const argv[])
 
 	if (r) {
 		fputs(all ? all : "", stderr);
-		say("%s failed", argv[0]);
+		failed(argv);
 	}
 	free(all);
 	return r;

@@ -41,13 +41,14 @@ static char *read_file(const char *name, size_t *len)
 /* " SOURCE..." To be freed; NULL after saying why not. */
 static char *source_words(const struct tx_action *t)
 {
-	char *words = xstrdup(""), *word, *next;
+	char *words = xstrdup(""), *word = NULL, *next;
 	unsigned int i;
 
 	for (i = 0; i < t->nr_sources; i++) {
-		word = bitmap_source_word(t->sources[i]);
-		next = word ? xasprintf("%s %s", words, word) : NULL;
+		next = bitmap_source_word(t->sources[i], &word) ? NULL :
+		       xasprintf("%s %s", words, word);
 		free(word);
+		word = NULL;
 		free(words);
 		words = next;
 		if (!words)

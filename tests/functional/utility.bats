@@ -64,12 +64,15 @@ two" ]
 
 @test "every way to name a device" {
 	mounted
-	for name in v/data /dev/v/data /dev/mapper/v-data v-data /mnt/data "$(devno /dev/v/data)"; do
+	ln -sfn /mnt/data /tmp/data
+	cd /mnt
+	for name in v/data /dev/v/data /dev/mapper/v-data v-data /mnt/data /mnt/data/ /tmp/data ./data "$(devno /dev/v/data)"; do
 		dmbackup attach "$name"
 		dmbackup status "$name" > /dev/null
 		dmbackup detach "$name"
 	done
-	says 4 'no such device' dmbackup status v/nothing
+	cd /
+	says 4 'no such device.*not active: lvchange' dmbackup status v/nothing
 	says 4 'No such file' dmbackup status /dev/v/nothing
 	says 4 'neither a block device' dmbackup status /etc/passwd
 	says 4 'neither a block device' dmbackup status /mnt
@@ -127,6 +130,7 @@ catches() {
 	dmbackup job set-speed v/data b --speed 0
 	dmbackup job wait v/data b
 	says 4 "there is no job 'b'" dmbackup job show v/data b
+	says 4 "there is no job 'b'" dmbackup job wait v/data b
 	says 4 'has no job' dmbackup job show v/data
 	[ "$(dmbackup backup v/data --to v/copy --force --detach --id c --speed 64K)" = c ]
 	says 5 "job 'c' exists already" dmbackup backup v/data --to /dev/ram3 --id c
@@ -438,6 +442,7 @@ usage_options() { grep -o -- '--[a-z-]*' | grep -vx -e --help | sort -u | xargs;
 	[ "$output" = "$(cat /tmp/dump)" ]
 	dmbackup bitmap merge v/data second to-v-copy
 	dmbackup bitmap merge v/data second v/data/to-v-copy
+	says 4 'v/copy: has no backup filter' dmbackup bitmap merge v/data second v/copy/to-v-copy
 	for f in json borg-map ddrescue; do dmbackup bitmap dump v/data second --format $f > /tmp/dump.$f; done
 	python3 -m json.tool /tmp/dump.json > /dev/null
 	# a map of all of it, in order
