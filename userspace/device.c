@@ -430,6 +430,36 @@ bool device_stands_on(const struct device *d, const struct device *on)
 	return stands_on(d->major, d->minor, on, 0);
 }
 
+int device_check_apart(const struct device *to, const struct device *d)
+{
+	if (to->major == d->major && to->minor == d->minor) {
+		say("%s: is %s itself", to->arg, d->arg);
+		return EX_REFUSED;
+	}
+	if (device_stands_on(to, d)) {
+		say("%s: stands on %s: its writes would come back to the filter",
+		    to->arg, d->arg);
+		return EX_REFUSED;
+	}
+	return EX_OK;
+}
+
+int device_check_length(const struct device *to, const struct device *d,
+			bool larger)
+{
+	bool shorter = to->sectors < d->sectors;
+
+	if (to->sectors == d->sectors || (larger && !shorter))
+		return EX_OK;
+	say("%s: is %s than %s: it has %llu bytes, not %llu", to->arg,
+	    shorter ? "shorter" : "longer", d->arg,
+	    (unsigned long long)to->sectors * 512,
+	    (unsigned long long)d->sectors * 512);
+	if (!shorter)
+		hint("--allow-larger leaves the rest of it as it is");
+	return EX_REFUSED;
+}
+
 /*------------------------------------------------------------------*/
 /* Is there anything to lose on it? */
 

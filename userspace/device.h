@@ -45,6 +45,14 @@ int device_open(const struct device *d, int flags);
 /* Does @d, through whatever layers and files, stand on @on? */
 bool device_stands_on(const struct device *d, const struct device *on);
 
+/*
+ * May @to be what is written when @d is? It must not stand on it, and be as long,
+ * or longer if that is allowed. 0, or an exit code after saying why not.
+ */
+int device_check_apart(const struct device *to, const struct device *d);
+int device_check_length(const struct device *to, const struct device *d,
+			bool larger);
+
 /* What a bitmap remembers of a target: its dm uuid, or its number. */
 void device_tag(const struct device *d, char *tag, size_t size);
 

@@ -84,12 +84,14 @@ static int check_target(const struct action *a)
 	const struct options *o = a->o;
 	bool part = plan_is_partial(&a->plan);
 	enum likeness like;
+	int r;
 
-	if (device_stands_on(&a->to, &a->d)) {
-		say("%s: stands on %s: its writes would come back to the filter",
-		    a->target, a->device);
-		return EX_REFUSED;
-	}
+	r = device_check_apart(&a->to, &a->d);
+	if (!r)
+		r = device_check_length(&a->to, &a->d,
+					a->larger || o->allow_larger);
+	if (r)
+		return r;
 	if (o->force || (!part && !a->plan.automatic))
 		return device_check_target(&a->to, o->force);
 	if (a->d.dm.suspended) {
@@ -135,7 +137,8 @@ static int find_mirror_target(struct action *a)
 	say_about(a->place ? a->place->target : NULL);
 	r = device_find(a->target, &a->to);
 	if (!r)
-		r = mirror_check_target(&a->d, &a->to, a->o);
+		r = mirror_check_target(&a->d, &a->to, a->o,
+					a->larger || a->o->allow_larger);
 	say_about(NULL);
 	words = xasprintf("mirror start %s target=%u:%u %s", a->id,
 			  a->to.major, a->to.minor, a->words);
@@ -169,6 +172,8 @@ int action_find_target(struct group *g, struct action *a)
 	say_about(NULL);
 	if (r)
 		return r;
+	if (a->plan.full)
+		say("%s: a full backup is made: %s", a->device, a->plan.full);
 	what = plan_words(&a->plan);
 	words = xasprintf("backup start %s target=%u:%u %s %s%s", a->id,
 			  a->to.major, a->to.minor, what, a->words,
@@ -516,6 +521,7 @@ void group_free(struct group *g)
 
 	for (i = 0; i < g->nr; i++) {
 		fleece_remove(&g->actions[i]);
+		free(g->actions[i].plan.full);
 		free(g->actions[i].words);
 		free(g->actions[i].id);
 	}

@@ -98,14 +98,13 @@ int cmd_job_complete(int argc, char **argv, const struct options *o)
 /*------------------------------------------------------------------*/
 
 int mirror_check_target(const struct device *d, const struct device *to,
-			const struct options *o)
+			const struct options *o, bool larger)
 {
-	if (device_stands_on(to, d)) {
-		say("%s: stands on %s: its writes would come back to the filter",
-		    o->to, d->arg);
-		return EX_REFUSED;
-	}
-	return device_check_target(to, o->force);
+	int r = device_check_apart(to, d);
+
+	if (!r)
+		r = device_check_length(to, d, larger);
+	return r ? r : device_check_target(to, o->force);
 }
 
 static int run(const struct device *d, const struct device *to, const char *id,
@@ -113,7 +112,7 @@ static int run(const struct device *d, const struct device *to, const char *id,
 {
 	char *title = xasprintf("%s -> %s", d->arg, o->to);
 	struct follow f = { .d = d, .id = id };
-	int r = mirror_check_target(d, to, o);
+	int r = mirror_check_target(d, to, o, o->allow_larger);
 
 	if (!r && o->pivot)
 		r = move_check(d, to, o->force);

@@ -12,8 +12,11 @@
 /* What a start says after id and target. To be freed; NULL after saying why not. */
 char *mirror_words(const struct options *o);
 
-/* 0, or an exit code after saying why @to can't be written. */
+/*
+ * 0, or an exit code after saying why @to can't be written; it may be @larger or
+ * must have the same length.
+ */
 int mirror_check_target(const struct device *d, const struct device *to,
-			const struct options *o);
+			const struct options *o, bool larger);
 
 #endif

@@ -101,8 +101,7 @@ int plan_settle(const struct device *d, struct plan *p)
 	if (p->level == LEVEL_AUTO) {
 		p->level = why ? LEVEL_FULL : LEVEL_INCREMENTAL;
 		if (why)
-			say("%s: a full backup is made: bitmap '%s': %s",
-			    d->arg, p->bitmap, why);
+			p->full = xasprintf("bitmap '%s': %s", p->bitmap, why);
 	}
 	if (p->level == LEVEL_FULL) {
 		p->remove = found && (b.inconsistent || !b.recording);

@@ -28,6 +28,7 @@ struct plan {
 	bool known;		/* the bitmap goes with the target */
 	bool remove;		/* first: it is of no use */
 	bool add;		/* a new one */
+	char *full;		/* why it can't be less than all, or NULL */
 };
 
 /* --level, --incremental, --bitmap */

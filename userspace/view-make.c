@@ -217,12 +217,9 @@ static char *start_words(const struct making *m)
 static int check_scratch(const struct device *d, const struct device *s,
 			 const struct options *o)
 {
-	if (device_stands_on(s, d)) {
-		say("%s: stands on %s: its writes would come back to the filter",
-		    s->arg, d->arg);
-		return EX_REFUSED;
-	}
-	return device_check_target(s, o->force);
+	int r = device_check_apart(s, d);
+
+	return r ? r : device_check_target(s, o->force);
 }
 
 static int job_begin(struct making *m, const struct device *s)

@@ -133,7 +133,7 @@ catches() {
 	says 4 "there is no job 'b'" dmbackup job wait v/data b
 	says 4 'has no job' dmbackup job show v/data
 	[ "$(dmbackup backup v/data --to v/copy --force --detach --id c --speed 64K)" = c ]
-	says 5 "job 'c' exists already" dmbackup backup v/data --to /dev/ram3 --id c
+	says 5 "job 'c' exists already" dmbackup backup v/data --to /dev/ram3 --allow-larger --id c
 	# Ctrl-C while waiting for somebody's job leaves the job alone
 	timeout -s INT 1 dmbackup job wait v/data c || true
 	job_is running c
@@ -204,7 +204,7 @@ assert jobs[0]["id"] == "b", jobs'
 @test "destinations that can't be" {
 	mounted
 	dmbackup attach v/data
-	says 5 'stands on' dmbackup backup v/data --to v/data
+	says 5 'is v/data itself' dmbackup backup v/data --to v/data
 	# on the filter through a loop device, and through another dm device
 	truncate -s 8M /mnt/data/image
 	loop=$(losetup -f --show /mnt/data/image)
@@ -226,8 +226,13 @@ assert jobs[0]["id"] == "b", jobs'
 	swapoff -a
 	mkswap /dev/v/copy > /dev/null
 	says 5 'holds swap data' dmbackup backup v/data --to v/copy
+	says 5 'holds swap data' dmbackup backup v/data --to v/copy --level auto
+	[[ $output != *'is made'* ]]
 	lvcreate -qq -y -Wn -n small -L 4M v /dev/ram2
-	says 5 'sectors' dmbackup backup v/data --to v/small
+	for what in backup mirror; do
+		says 5 'shorter than v/data: it has 4194304 bytes' dmbackup $what v/data --to v/small --force --allow-larger
+		says 5 'longer than v/data.*--allow-larger' dmbackup $what v/data --to /dev/ram3 --force
+	done
 	[ -z "$(dmbackup job list v/data --noheadings)" ]
 }
 
