@@ -633,6 +633,15 @@ int cmd_detach(int argc, char **argv, const struct options *o)
 /*------------------------------------------------------------------*/
 /* open, close: a filter on top, under a name of its own */
 
+static int open_check_name(const char *name)
+{
+	if (*name && !strchr(name, '/') && strlen(name) < DM_NAME_SIZE)
+		return EX_OK;
+	say("open: '%s' is no name for a device: it is to be /dev/mapper/NAME",
+	    name);
+	return EX_USAGE_;
+}
+
 static int open_make(const struct device *d, const char *name, const char *uuid,
 		     const struct dm_tab *tab)
 {
@@ -653,7 +662,9 @@ int cmd_open(int argc, char **argv, const struct options *o)
 	int r;
 
 	(void)argc;
-	r = feature_words(o, &f);
+	r = open_check_name(argv[1]);
+	if (!r)
+		r = feature_words(o, &f);
 	if (!r)
 		r = device_find(argv[0], &d);
 	if (!r)
@@ -665,9 +676,8 @@ int cmd_open(int argc, char **argv, const struct options *o)
 		return EX_REFUSED;
 	}
 	uuid = xasprintf("DMBACKUP-%s", argv[1]);
-	/* No metadata is made for what can't be opened anyhow. */
-	if (o->metadata)
-		r = device_check_unused(&d);
+	/* dm would put it beside other dm devices; and no metadata is to be made then. */
+	r = device_check_unused(&d);
 	if (!r)
 		r = feature_metadata(o, &d, uuid, &f);
 	if (!r) {

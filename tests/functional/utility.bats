@@ -242,6 +242,10 @@ assert jobs[0]["id"] == "b", jobs'
 	says 5 'snapshot-origin .*open' dmbackup attach snap-origin
 	dmsetup remove snap-origin
 	says 5 'is not a device-mapper device' dmbackup attach /dev/ram3
+	# dm would put a filter beside the volumes that are on it
+	says 5 'is in use' dmbackup open $S x
+	says 2 'is no name' dmbackup open /dev/ram3 a/b
+	[ ! -e /dev/mapper/x ]
 	dmsetup load v-data --table "0 8192 zero"
 	says 5 'waits for a resume' dmbackup attach v/data
 	dmsetup clear v-data
