@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
 #   make                 module for the running kernel (or KVER=...), utility
-#   sudo make install    both, and man page, completion, udev rule
+#   sudo make install    both, and man page, completion, udev rule, systemd unit
 #   make demo            a live backup of a mounted LV, in a VM       (4 minutes)
 #   make check           the tests, in VMs on kernels 6.1 and 6.12   (20 minutes)
 #   make check-wide      crash points, power cuts, the other kernel    (15 minutes)
@@ -34,23 +34,35 @@ warnings := -Wall -Wextra -Wshadow -Wformat=2
 .PHONY: all
 all: module utility
 
-.PHONY: install
-install: all
+.PHONY: install install-module install-utility
+install: install-module install-utility
+
+install-module: module
 	install -D -m 644 $(module) $(DESTDIR)/lib/modules/$(KVER)/updates/dm_backup.ko
+	[ -n "$(DESTDIR)" ] || depmod $(KVER)
+
+install-utility: utility
 	install -D -m 755 build/dmbackup $(DESTDIR)$(PREFIX)/sbin/dmbackup
 	install -D -m 644 Documentation/dmbackup.8 $(DESTDIR)$(PREFIX)/share/man/man8/dmbackup.8
 	install -D -m 644 userspace/dmbackup.bash-completion \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dmbackup
+	install -D -m 644 userspace/dmbackup@.service \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/dmbackup@.service
 	install -D -m 644 userspace/56-dm-backup.rules $(DESTDIR)/etc/udev/rules.d/56-dm-backup.rules
-	[ -n "$(DESTDIR)" ] || depmod $(KVER)
 
+# From all kernels; what dkms has installed is for dkms to remove.
 .PHONY: uninstall
 uninstall:
-	rm -f $(DESTDIR)/lib/modules/$(KVER)/updates/dm_backup.ko $(DESTDIR)$(PREFIX)/sbin/dmbackup \
+	rm -f $(DESTDIR)$(PREFIX)/sbin/dmbackup \
 		$(DESTDIR)$(PREFIX)/share/man/man8/dmbackup.8 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dmbackup \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/dmbackup@.service \
 		$(DESTDIR)/etc/udev/rules.d/56-dm-backup.rules
-	[ -n "$(DESTDIR)" ] || depmod $(KVER)
+	@for m in $(DESTDIR)/lib/modules/*/updates/dm_backup.ko; do \
+		[ -e "$$m" ] || continue; \
+		echo "rm $$m"; rm "$$m"; \
+		k=$${m#$(DESTDIR)/lib/modules/}; \
+		[ -n "$(DESTDIR)" ] || depmod "$${k%%/*}"; done
 
 # --- the module ---------------------------------------------------------------
 # Built in a directory of links per kernel, so that several can be built.

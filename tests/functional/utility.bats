@@ -398,6 +398,17 @@ usage_options() { grep -o -- '--[a-z-]*' | grep -vx -e --help | sort -u | xargs;
 	((n > 40))
 }
 
+@test "the version is the same everywhere; the unit is one" {
+	says 0 '' dmbackup --version
+	grep -x "PACKAGE_VERSION=\"${output#dmbackup }\"" "$top/dm-backup/dkms.conf"
+	type -P systemd-analyze || skip 'there is no systemd-analyze'
+	mkdir -p /usr/local/sbin /etc/systemd/system
+	cp "$top/build/dmbackup" /usr/local/sbin/
+	cp "$top/userspace/dmbackup@.service" /etc/systemd/system/
+	says 0 '' systemd-analyze verify --man=no dmbackup@dev-v-data.service
+	[ -z "$output" ]
+}
+
 @test "root is needed" {
 	volumes
 	says 1 'needs root' setpriv --reuid=65534 --clear-groups dmbackup list
