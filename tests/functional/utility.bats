@@ -409,6 +409,35 @@ usage_options() { grep -o -- '--[a-z-]*' | grep -vx -e --help | sort -u | xargs;
 	[ -z "$output" ]
 }
 
+@test "restored: copied back, and by exchanging names" {
+	mounted
+	echo good > /mnt/data/file
+	dmbackup attach v/data
+	dmbackup backup v/data --to v/copy --level auto
+	echo bad > /mnt/data/file
+	sync
+	dmbackup attach v/copy
+	says 5 'is mounted on /mnt/data' dmbackup backup v/copy --to v/data --force
+	umount /mnt/data
+	dmbackup backup v/copy --to v/data --force
+	dmbackup detach v/copy
+	e2fsck -fn /dev/v/data
+	mount /dev/v/data /mnt/data
+	[ "$(cat /mnt/data/file)" = good ]
+	# what was copied back counts as written: the next backup is a copy again
+	echo better > /mnt/data/file
+	dmbackup backup v/data --to v/copy --level incremental
+	echo bad > /mnt/data/file
+	umount /mnt/data
+	dmbackup detach v/data --force
+	lvrename -qq v/data v/bad
+	lvrename -qq v/copy v/data
+	mount /dev/v/data /mnt/data
+	[ "$(cat /mnt/data/file)" = better ]
+	umount /mnt/data
+	e2fsck -fn /dev/v/data
+}
+
 @test "root is needed" {
 	volumes
 	says 1 'needs root' setpriv --reuid=65534 --clear-groups dmbackup list
