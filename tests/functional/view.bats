@@ -96,12 +96,12 @@ gone_for_others() { [[ $(told "$1") == *ACTION=remove* ]]; }
 
 @test "udev: no link, unit or mount is made of a view, at any moment" {
 	local monitor dev
-	volumes
+	volumes thin
 	: > /tmp/events
 	stdbuf -oL udevadm monitor --udev --property > /tmp/events 3>&- &
 	monitor=$!
 	wait_for 20 monitor_runs
-	dmbackup view create v/data now --scratch v/copy
+	dmbackup view create v/data now
 	dev=$(readlink -f /dev/mapper/now)
 	[ "$(e2label $dev)" = data ] # it looks like the device itself
 	is_hidden /dev/mapper/now
@@ -256,7 +256,7 @@ gone_for_others() { [[ $(told "$1") == *ACTION=remove* ]]; }
 	says 2 'is no name' dmbackup view create v/data 'a b'
 	says 5 'is there already' dmbackup view create v/data v-copy
 	says 4 'no such device' dmbackup view create v/none now
-	says 5 'stands on' dmbackup view create v/data now --scratch v/data
+	says 5 'is v/data itself' dmbackup view create v/data now --scratch v/data
 	says 2 'has all of that' dmbackup view create v/data now --job x --size 1M
 	says 4 'there is no job x' dmbackup view create v/data now --job x
 	says 1 "can't be mounted" dmbackup view create v/data now --size 8M --mount /nowhere
