@@ -26,7 +26,7 @@
  * Locks
  *   live_lock: in->next, in->left, and in->dev for who writes it. The live table
  *   neither stops nor goes while it is held. Other filters' tables, which may not
- *   stand on the same device, read next and dev under bk_cut_mutex (order no. 37).
+ *   stand on the same device, read next and dev under bk_cut_mutex (order no. 38).
  */
 
 #ifndef BK_PIVOT_H
