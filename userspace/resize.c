@@ -8,7 +8,6 @@
  * length. What was there must stay where it was.
  */
 
-#include "attach.h"
 #include "dm.h"
 #include "dmbackup.h"
 #include "filter.h"

@@ -5,6 +5,7 @@
  */
 
 #include "view.h"
+#include "attach.h"
 #include "dm.h"
 #include "dmbackup.h"
 #include "table.h"
@@ -13,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LOWER_SUFFIX	"-bkreal"
 
 bool view_read(const char *name, struct view *v)
 {
