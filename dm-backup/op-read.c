@@ -11,10 +11,10 @@
 #define BK_LEAN			(HZ / 10)
 
 /* How a read that has ended leaves its op. */
-enum bk_stage {
-	BK_STAGE_DONE,		/* writes go; its own is to be started */
-	BK_STAGE_LATER,		/* it waits for readers; not the caller's any more */
-	BK_STAGE_NEVER,		/* the pit has stopped: it is to end */
+enum bk_op_next {
+	BK_NEXT_START,		/* writes go; its own is to be started */
+	BK_NEXT_LATER,		/* it waits for readers; not the caller's any more */
+	BK_NEXT_END,		/* the pit has stopped: it is to end */
 };
 
 /*
@@ -58,21 +58,21 @@ bool bk_op_wait_moved(struct bk_op *op)
  * The buffer is valid: writes may go, unless they are to wait for the
  * destination, or for who reads the origin. None waits for a move.
  */
-static enum bk_stage bk_op_stage(struct bk_op *op)
+static enum bk_op_next bk_op_stage(struct bk_op *op)
 {
 	struct bk_pit *pit = op->pit;
 	struct bk_bucket *bucket = bk_pit_bucket(pit, op->first);
 	struct bio_list holders = BIO_EMPTY_LIST;
-	enum bk_stage stage = BK_STAGE_DONE;
+	enum bk_op_next next = BK_NEXT_START;
 
 	spin_lock(&bucket->lock);
 	if (bk_pit_is_stopped(pit))
-		stage = BK_STAGE_NEVER;
+		next = BK_NEXT_END;
 	else if (op->kind == BK_OP_MOVE)
 		op->state = BK_OP_STAGED;
 	else if (bk_op_is_read(op, bucket, BK_OP_VALID, NULL))
-		stage = BK_STAGE_LATER;
-	if (likely(stage == BK_STAGE_DONE && op->kind != BK_OP_MOVE)) {
+		next = BK_NEXT_LATER;
+	if (likely(next == BK_NEXT_START && op->kind != BK_OP_MOVE)) {
 		op->state = BK_OP_STAGED;
 		op->staged_at = jiffies;
 		spin_lock(&pit->lock);
@@ -87,7 +87,7 @@ static enum bk_stage bk_op_stage(struct bk_op *op)
 	}
 	spin_unlock(&bucket->lock);
 	bk_holders_kick(pit->origin, &holders);
-	return stage;
+	return next;
 }
 
 /* Copy the clusters of @op one by one from now on: one of them is bad. */
@@ -136,13 +136,13 @@ static void bk_op_read_failed(struct bk_op *op, blk_status_t status)
 void bk_op_has_read(struct bk_op *op)
 {
 	switch (bk_op_stage(op)) {
-	case BK_STAGE_DONE:
+	case BK_NEXT_START:
 		bk_op_arrived(op);
 		bk_op_start_write(op);
 		break;
-	case BK_STAGE_LATER:
+	case BK_NEXT_LATER:
 		break;
-	case BK_STAGE_NEVER:
+	case BK_NEXT_END:
 		bk_op_drop(op);
 		break;
 	}
