@@ -8,6 +8,7 @@
 #include <linux/ctype.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
+#include <linux/limits.h>
 #include <linux/log2.h>
 #include <linux/string.h>
 
@@ -83,6 +84,11 @@ static int bk_option_value(const struct bk_option *o, const char *value,
 		if (value[strcspn(value, " \t\n\v\f\r")]) {
 			snprintf(error, size, "%s: '%s' has blanks in it",
 				 o->name, value);
+			return -EINVAL;
+		}
+		if (strlen(value) >= PATH_MAX) {
+			snprintf(error, size, "%s: longer than %d characters",
+				 o->name, PATH_MAX - 1);
 			return -EINVAL;
 		}
 		*(const char **)to = value;

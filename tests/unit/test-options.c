@@ -7,6 +7,7 @@
 #include "tap.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,27 @@ static void test_pairs(void)
 	      -EINVAL && names(error, "sync=none"), "key=value: %s", error);
 	CHECK(parse(true, &v, 4, empty, &given, error, sizeof(error)) ==
 	      -EINVAL && names(error, "target"), "empty: %s", error);
+}
+
+/* A string is no longer than a path. */
+static void test_long(void)
+{
+	static const char key[] = "target=";
+	char word[sizeof(key) + PATH_MAX], error[ERROR_MAX];
+	char *argv[] = { "sync=none", word };
+	struct values v = before;
+	size_t n = strlen(key);
+	u64 given;
+
+	memcpy(word, key, n);
+	memset(word + n, 'x', PATH_MAX);
+	word[n + PATH_MAX - 1] = '\0';
+	CHECK(!parse(false, &v, 2, argv, &given, error, sizeof(error)) &&
+	      v.target == word + n, "refused: %s", error);
+	word[n + PATH_MAX - 1] = 'x';
+	word[n + PATH_MAX] = '\0';
+	CHECK(parse(false, &v, 2, argv, &given, error, sizeof(error)) ==
+	      -EINVAL && names(error, "target"), "too long: %s", error);
 }
 
 /* As many options as a mask has bits. */
@@ -335,6 +357,7 @@ static void test_printable(void)
 const struct unit_test unit_options[] = {
 	{ "a table of words, good and bad", test_table },
 	{ "words of tables", test_pairs },
+	{ "a long string", test_long },
 	{ "64 options", test_many },
 	{ "ids of jobs", test_ids },
 	{ "ranges of sectors", test_ranges },
