@@ -714,11 +714,3 @@ void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf)
 	spin_unlock(&pool->lock);
 	bk_pool_tell(pool);
 }
-
-/**
- * bk_orphan_bytes - what destinations that hang keep, in bytes
- */
-size_t bk_orphan_bytes(void)
-{
-	return atomic_long_read(&bk_orphaned);
-}

@@ -142,6 +142,5 @@ int bk_buf_get(struct bk_pool *pool, struct bk_buf *buf);
 bool bk_buf_cancel(struct bk_pool *pool, struct bk_buf *buf);
 void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf);
 void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf);
-size_t bk_orphan_bytes(void);
 
 #endif
