@@ -8,6 +8,7 @@
 
 #define DM_MSG_PREFIX "backup"
 
+struct bk_origin_ops;
 struct workqueue_struct;
 
 /*
@@ -17,5 +18,8 @@ struct workqueue_struct;
  * guest's write waits for runs here. Flushed before the module goes.
  */
 extern struct workqueue_struct *bk_wq;
+
+/* What filters ask of the rooms above: origin-ops.c. */
+extern const struct bk_origin_ops bk_origin_callbacks;
 
 #endif

@@ -26,12 +26,14 @@
  *                  is made or taken out of the registry, so that a cut's
  *                  participants stay. It is every filter's: no I/O is waited for
  *                  under it, see below.
+ *   live_lock      mutex: live, and its device. Taken by resume and postsuspend
+ *                  (under dm's suspend_lock) and by the destructor; by events,
+ *                  messages and cuts that freeze, to find the live table; by
+ *                  pivots, which have it for longest, see below.
  *   lock           mutex: jobs and bitmaps. Allocating
  *                  under it is fine, waiting for I/O is not. Never taken by map
  *                  or end_io, nor between the closing and the opening of gates.
  *   gate.cfg_lock  see gate.h.
- *   live_lock      mutex: live. Taken by resume and postsuspend (under dm's
- *                  suspend_lock), by the destructor and by events.
  *   held.lock, io_lock (irq-safe), pool.lock, gate.lock: spinlocks, leaves.
  *
  * Occupied filters

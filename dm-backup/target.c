@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Device-mapper glue: the targets "backup" and "backup-pass".
+ * Device-mapper glue: the target "backup", and the module.
  *
  * Hooks, what they do, and the lock of dm's they run under
  *   ctr           type_lock   parse, open the origin, find or make the filter
@@ -17,9 +17,7 @@
  *   map, end_io   SRCU / irq  io.c
  *
  * "backup" is immutable: LVM and others can't replace its table with one of
- * their own without noticing. "backup-pass", a plain pass-through, is a
- * wildcard: only it may replace a backup table, and it may be replaced by
- * anything. So detaching is two steps.
+ * their own without noticing. Only its twin can, pass.c.
  */
 
 #include "backup.h"
@@ -32,6 +30,7 @@
 #include "op.h"
 #include "options.h"
 #include "origin.h"
+#include "pass.h"
 #include "store.h"
 #include "trust.h"
 #include "txn.h"
@@ -187,17 +186,6 @@ static int bk_ctr_origin(struct bk_instance *in, const char *name)
 	return 0;
 }
 
-/* What both targets ask of dm: all bios, once, with the origin's limits. */
-static void bk_ctr_bios(struct dm_target *ti)
-{
-	ti->num_flush_bios = 1;
-	ti->num_discard_bios = 1;
-	ti->num_secure_erase_bios = 1;
-	ti->num_write_zeroes_bios = 1;
-}
-
-static const struct bk_origin_ops bk_origin_callbacks;
-
 /* The filter, and its metadata device. */
 static int bk_ctr_attach(struct bk_instance *in, const char *metadata)
 {
@@ -248,7 +236,7 @@ static int bk_backup_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	if (r)
 		goto out;
 
-	bk_ctr_bios(ti);
+	bk_ask_all_bios(ti);
 	/* Whoever writes zeroes to it finds that it can't, and writes data. */
 	if (in->zeroes_as_data)
 		ti->num_write_zeroes_bios = 0;
@@ -495,182 +483,6 @@ static struct target_type bk_backup_target = {
 };
 
 /*----------------------------------------------------------------*/
-/* The pass-through twin */
-
-static int bk_pass_ctr(struct dm_target *ti, unsigned int argc, char **argv)
-{
-	struct dm_dev *dev;
-	int r;
-
-	if (argc != 1) {
-		ti->error = "One argument is required: the device";
-		return -EINVAL;
-	}
-	if (ti->begin) {
-		ti->error = "Target must begin at sector 0";
-		return -EINVAL;
-	}
-	r = dm_get_device(ti, argv[0], dm_table_get_mode(ti->table), &dev);
-	if (r) {
-		ti->error = "Device can't be opened";
-		return r;
-	}
-	bk_ctr_bios(ti);
-	ti->private = dev;
-	return 0;
-}
-
-static void bk_pass_dtr(struct dm_target *ti)
-{
-	dm_put_device(ti, ti->private);
-}
-
-static int bk_pass_map(struct dm_target *ti, struct bio *bio)
-{
-	struct dm_dev *dev = ti->private;
-
-	bio_set_dev(bio, dev->bdev);
-	return DM_MAPIO_REMAPPED;
-}
-
-static void bk_pass_status(struct dm_target *ti, status_type_t type,
-			   unsigned int status_flags, char *result,
-			   unsigned int maxlen)
-{
-	struct dm_dev *dev = ti->private;
-	size_t sz = 0;
-
-	switch (type) {
-	case STATUSTYPE_INFO:
-		result[0] = '\0';
-		break;
-	case STATUSTYPE_TABLE:
-		DMEMIT("%s", dev->name);
-		break;
-	case STATUSTYPE_IMA:
-		DMEMIT_TARGET_NAME_VERSION(ti->type);
-		DMEMIT(",device=%s;", dev->name);
-		break;
-	}
-}
-
-static int bk_pass_iterate(struct dm_target *ti, iterate_devices_callout_fn fn,
-			   void *data)
-{
-	return fn(ti, ti->private, 0, ti->len, data);
-}
-
-static struct target_type bk_pass_target = {
-	.name		= "backup-pass",
-	.version	= { 1, 0, 0 },
-	.features	= DM_TARGET_SINGLETON | DM_TARGET_WILDCARD |
-			  DM_TARGET_NOWAIT | DM_TARGET_PASSES_CRYPTO |
-			  DM_TARGET_PASSES_INTEGRITY | DM_TARGET_ATOMIC_WRITES,
-	.module		= THIS_MODULE,
-	.ctr		= bk_pass_ctr,
-	.dtr		= bk_pass_dtr,
-	.map		= bk_pass_map,
-	.status		= bk_pass_status,
-	.iterate_devices = bk_pass_iterate,
-};
-
-/*----------------------------------------------------------------*/
-/* What the filter object asks of the rooms above it */
-
-static void bk_origin_drained(struct bk_gate *gate)
-{
-	/* First what points in time may be narrowed to. */
-	bk_txn_origin_drained(container_of(gate, struct bk_origin, gate));
-	bk_io_drained(gate);
-}
-
-/* What waited for the drain may be written. */
-static void bk_origin_idle(struct bk_gate *gate)
-{
-	struct bk_origin *origin = container_of(gate, struct bk_origin, gate);
-
-	bk_store_idle(origin);
-}
-
-/* The budget may have room for background copies again. Under rcu_read_lock(). */
-static void bk_origin_kick(struct bk_pool *pool)
-{
-	struct bk_origin *origin = container_of(pool, struct bk_origin, pool);
-	struct bk_cfg *cfg;
-	unsigned int i;
-
-	cfg = rcu_dereference(origin->gate.cfg);
-	for (i = 0; i < cfg->nr_pits; i++)
-		if (!bk_pit_is_stopped(cfg->pits[i]))
-			cfg->pits[i]->ops->kick(cfg->pits[i]);
-}
-
-/* Nothing of the jobs that there are is to touch a bio any more. */
-static void bk_origin_reset(struct bk_origin *origin, const char *cause,
-			    bool foreign)
-{
-	bk_jobs_break(origin, -EINVAL, cause);
-	bk_cfg_remove_jobs(origin);
-	if (foreign)
-		bk_bitmaps_distrust(origin, cause, 0);
-}
-
-/* The metadata device has failed. */
-static void bk_origin_distrust_work(struct work_struct *work)
-{
-	struct bk_origin *origin = container_of(work, struct bk_origin,
-						distrust);
-
-	mutex_lock(&origin->lock);
-	bk_bitmaps_distrust(origin, "the metadata device failed",
-			    BK_STORE_ALL);
-	mutex_unlock(&origin->lock);
-	bk_origin_event(origin, "metadata_failed", "", NULL,
-			"the metadata device failed");
-	DMERR("%s: the metadata device failed: persistent bitmaps are inconsistent",
-	      origin->name);
-}
-
-static void bk_origin_setup(struct bk_origin *origin)
-{
-	INIT_WORK(&origin->distrust, bk_origin_distrust_work);
-	bk_io_init(origin);
-}
-
-static void bk_origin_end(struct bk_instance *in)
-{
-	struct bk_origin *origin = in->origin;
-
-	/* Nothing, if postsuspend has done it. */
-	bk_store_end(in, bk_origin_is_removed(origin) ? NULL :
-		     "the filter's table was replaced without detach");
-	bk_jobs_shutdown(origin);
-	bk_bitmaps_free(origin);
-	/* These may call the store. */
-	flush_work(&origin->gate.drain_work);
-	bk_io_exit(origin);
-	flush_workqueue(origin->cow_wq);
-	bk_store_close(origin);
-}
-
-static const struct bk_origin_ops bk_origin_callbacks = {
-	.gate = {
-		.drained	= bk_origin_drained,
-		.idle		= bk_origin_idle,
-		.release	= bk_cfg_release,
-	},
-	.init		= bk_origin_setup,
-	.kick		= bk_origin_kick,
-	.stopped	= bk_io_stopped,
-	.heated		= bk_io_heated,
-	.distrust	= bk_bitmaps_distrust,
-	.reset		= bk_origin_reset,
-	.resized	= bk_bitmaps_resize,
-	.shutdown	= bk_origin_end,
-	.has_jobs	= bk_jobs_exist,
-};
-
-/*----------------------------------------------------------------*/
 
 static int __init bk_module_init(void)
 {
@@ -686,7 +498,7 @@ static int __init bk_module_init(void)
 	r = dm_register_target(&bk_backup_target);
 	if (r)
 		goto out_op;
-	r = dm_register_target(&bk_pass_target);
+	r = bk_pass_init();
 	if (r)
 		goto out_backup;
 	r = bk_view_init();
@@ -695,7 +507,7 @@ static int __init bk_module_init(void)
 	return 0;
 
 out_pass:
-	dm_unregister_target(&bk_pass_target);
+	bk_pass_exit();
 out_backup:
 	dm_unregister_target(&bk_backup_target);
 out_op:
@@ -708,7 +520,7 @@ out_wq:
 static void __exit bk_module_exit(void)
 {
 	bk_view_exit();
-	dm_unregister_target(&bk_pass_target);
+	bk_pass_exit();
 	dm_unregister_target(&bk_backup_target);
 	bk_txn_exit();
 	rcu_barrier();		/* what is still to be queued after a grace period */

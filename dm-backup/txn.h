@@ -22,7 +22,8 @@
  *
  * Files
  *   txn-words.c   the words of the message
- *   txn.c         its life: phases, waiting for it, the ones that have a token
+ *   txn.c         its life: phases, waiting for it
+ *   txn-list.c    the ones that have a token
  *   txn-action.c  what is done to prepare each kind of action
  *   checkpoint.c  the same for moving a job's point in time
  *   txn-cut.c     the cut
@@ -246,6 +247,11 @@ struct bk_txn {
 	char error[BK_ERROR_LEN];
 };
 
+/* txn-list.c: those with a token */
+int bk_txn_register(struct bk_txn *txn, char *error, size_t size);
+struct bk_txn *bk_txn_find(const char *token);
+void bk_txn_exit(void);
+
 /* txn.c: its life */
 struct bk_txn *bk_txn_create(unsigned int nr_actions,
 			     const struct bk_txn_options *options,
@@ -254,9 +260,7 @@ int bk_txn_set_action(struct bk_txn *txn, unsigned int nr,
 		      const struct bk_action_type *type, const char *filter,
 		      unsigned int argc, char **argv);
 int bk_txn_start(struct bk_txn *txn, char *error, size_t size);
-struct bk_txn *bk_txn_find(const char *token);
 void bk_txn_put(struct bk_txn *txn);
-void bk_txn_exit(void);
 
 __printf(4, 5)
 int bk_txn_fail(struct bk_txn *txn, unsigned int action, int err,
