@@ -253,13 +253,17 @@ instead() {
 	holds before
 }
 
+# The target stops answering, and the mirror is told to complete: $! is who told it.
+complete_hung() {
+	hang v-new
+	dmbackup job complete v/a m > /tmp/out 2>&1 &
+	wait_for 60 completing
+}
+
 @test "paused, cancelled or interrupted while it completes: nothing has moved, nor does it later" {
 	raw
 	dmbackup mirror v/a --to v/new --wait --id m
-	hang v-new
-
-	dmbackup job complete v/a m > /tmp/out 2>&1 &
-	wait_for 60 completing
+	complete_hung
 	kill -INT $!
 	ends 7 $!
 	grep 'was not moved: interrupted; job m follows on' /tmp/out
@@ -281,9 +285,7 @@ instead() {
 	wait_for 30 same_as /dev/mapper/v-a-bkreal /dev/mapper/v-new
 	untouched
 
-	hang v-new
-	dmbackup job complete v/a m > /tmp/out 2>&1 &
-	wait_for 60 completing
+	complete_hung
 	dmbackup job cancel v/a m
 	unhang v-new
 	ends 7 $!
@@ -297,9 +299,7 @@ instead() {
 @test "a target that does not answer: LVM's group is not kept locked, and the guard does not keep it either" {
 	raw
 	dmbackup mirror v/a --to v/new --wait --id m
-	hang v-new
-	dmbackup job complete v/a m > /tmp/out 2>&1 &
-	wait_for 60 completing
+	complete_hung
 	kill -9 $!
 	wait $! || true
 	absent flock -n /run/lock/lvm/V_v true

@@ -38,24 +38,31 @@ keeps_speed() { # speed=SPEED [OPTION]
 	((rate <= speed + slack && rate >= speed - slack))
 }
 
+# Looks four times at a job that began at T1: one cluster at once, then one each second?
+# Clears $good if there were fewer, sets $wrong if there were more; $d is the last.
+one_each_second_since() { # T1
+	local i least most
+	for i in 1 2 3 4; do
+		sleep 0.7
+		least=$((($(now_ms) - $1 - 500) / 1000))
+		d=$(($(job done j) / 128))
+		most=$((($(now_ms) - $1) / 1000 + 1))
+		echo "after $(($(now_ms) - $1)) ms: $d clusters"
+		((d >= least)) || good=0
+		((d <= most)) || wrong=1
+	done
+}
+
 @test "H2 less than one cluster a second: one at once, then one each second" {
 	filter
 	one_in 5 one_each_second
 }
 one_each_second() {
-	local i d t1 least most good=1
+	local d t1 good=1
 	t1=$(now_ms)
 	start j speed=65536 max_chunk=128
 	wait_for 60 at_least 128
-	for i in 1 2 3 4; do
-		sleep 0.7
-		least=$((($(now_ms) - t1 - 500) / 1000))
-		d=$(($(job done j) / 128))
-		most=$((($(now_ms) - t1) / 1000 + 1))
-		echo "after $(($(now_ms) - t1)) ms: $d clusters"
-		((d >= least)) || good=0
-		((d <= most)) || wrong=1
-	done
+	one_each_second_since $t1
 	ended j
 	((good && d >= 3))
 }
@@ -112,21 +119,13 @@ at_least() { [[ $(job done j) -ge $1 ]]; }
 # Were it charged when it is fleeced, too, nothing would go for eight seconds more; were
 # it not charged when it is moved, all would go at once.
 moves_one_each_second() {
-	local i d own left t1 least most good=1
+	local i d own left t1 good=1
 	t1=$(now_ms)
 	start j speed=65536 max_chunk=128 fleece=/dev/ram2
 	w 0x31 8M 512K
 	wait_for 60 fleeced_is_at_least 1024
 	own=$(($(job done j) / 128))
-	for i in 1 2 3 4; do
-		sleep 0.7
-		least=$((($(now_ms) - t1 - 500) / 1000))
-		d=$(($(job done j) / 128))
-		most=$((($(now_ms) - t1) / 1000 + 1))
-		echo "after $(($(now_ms) - t1)) ms: $d clusters"
-		((d >= least)) || good=0
-		((d <= most)) || wrong=1
-	done
+	one_each_second_since $t1
 	left=$(($(job fleeced j) / 128))
 	echo "$own before the write, $left not moved"
 	# They come first: all since then were moves, but for the one that is being discarded.

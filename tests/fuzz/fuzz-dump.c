@@ -13,10 +13,10 @@
  * a regular expression and long numbers say, which is a second way to say what is right.
  */
 
+#include "fuzz-run.h"
 #include "range-line.h"
 
 #include <regex.h>
-#include <sanitizer/common_interface_defs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,8 +24,9 @@
 #define SIZE		256
 #define FAILURES_SHOWN	8
 
-static unsigned long long seed = 1, state;
-static long cases = 1000000, one_case = -1, case_nr;
+static struct fuzz_run run = { .seed = 1, .cases = 1000000, .only = -1 };
+static unsigned long long state;
+static long case_nr;
 static unsigned long accepted, refused, failures;
 static regex_t form;
 
@@ -133,7 +134,7 @@ static void run_case(void)
 	bool right, is;
 	size_t len;
 
-	state = (seed + case_nr) * 0x9e3779b97f4a7c15ull | 1;
+	state = (run.seed + case_nr) * 0x9e3779b97f4a7c15ull | 1;
 	draw(2);
 	right_start = number();
 	right_length = number();
@@ -165,26 +166,15 @@ static void died(void)
 
 int main(int argc, char **argv)
 {
-	int i;
-
-	for (i = 1; i + 1 < argc; i += 2) {
-		if (!strcmp(argv[i], "--seed"))
-			seed = strtoull(argv[i + 1], NULL, 0);
-		else if (!strcmp(argv[i], "--cases"))
-			cases = atol(argv[i + 1]);
-		else if (!strcmp(argv[i], "--case"))
-			one_case = atol(argv[i + 1]);
-	}
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	__sanitizer_set_death_callback(died);
+	fuzz_begin(&run, argc, argv, died);
 	if (regcomp(&form, "^[ \t]*([0-9]+)[ \t]+([0-9]+)[ \t]*\n?$", REG_EXTENDED))
 		return 2;
-	printf("TAP version 13\n1..1\n# seed %llu (fuzz-dump --seed)\n", seed);
-	for (case_nr = 0; case_nr < cases; case_nr++)
-		if (one_case < 0 || case_nr == one_case)
+	printf("TAP version 13\n1..1\n# seed %llu (fuzz-dump --seed)\n", run.seed);
+	for (case_nr = 0; case_nr < run.cases; case_nr++)
+		if (fuzz_wants(&run, case_nr))
 			run_case();
 	regfree(&form);
 	printf("%sok 1 - %ld lines of dumps, %lu accepted, %lu refused\n",
-	       failures ? "not " : "", cases, accepted, refused);
+	       failures ? "not " : "", run.cases, accepted, refused);
 	return !!failures;
 }

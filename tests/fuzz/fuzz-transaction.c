@@ -13,10 +13,10 @@
  * said in one line that begins with a place in the document.
  */
 
+#include "fuzz-run.h"
 #include "transaction-json.h"
 
 #include <json-c/json.h>
-#include <sanitizer/common_interface_defs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,8 +103,8 @@ struct text {
 	unsigned int nr;
 };
 
-static unsigned long long seed = 20240229, state;
-static long cases = 1000000, one_case = -1;
+static struct fuzz_run run = { .seed = 20240229, .cases = 1000000, .only = -1 };
+static unsigned long long state;
 
 /* Of the way that is being gone. */
 static enum way way;
@@ -427,7 +427,7 @@ static void run_case(void)
 	unsigned int i;
 	size_t at;
 
-	state = seed + way * 0x100000000ull + case_nr;
+	state = run.seed + way * 0x100000000ull + case_nr;
 	take(&t);
 	switch (way) {
 	case BYTES:
@@ -459,13 +459,13 @@ static void run_case(void)
 
 static bool run_way(void)
 {
-	long n = cases * ways[way].percent / 100;
+	long n = run.cases * ways[way].percent / 100;
 
 	failures = accepted = refused = 0;
 	for (case_nr = 0; case_nr < n; case_nr++)
-		if (one_case < 0 || case_nr == one_case)
+		if (fuzz_wants(&run, case_nr))
 			run_case();
-	if (way == PLACES && one_case < 0 && accepted != (unsigned long)n) {
+	if (way == PLACES && run.only < 0 && accepted != (unsigned long)n) {
 		printf("# %lu of %ld sound documents were accepted\n", accepted, n);
 		failures++;
 	}
@@ -486,19 +486,9 @@ int main(int argc, char **argv)
 {
 	bool good = true;
 
-	for (int i = 1; i + 1 < argc; i += 2) {
-		if (!strcmp(argv[i], "--seed"))
-			seed = strtoull(argv[i + 1], NULL, 0);
-		else if (!strcmp(argv[i], "--cases"))
-			cases = atol(argv[i + 1]);
-		else if (!strcmp(argv[i], "--case"))
-			one_case = atol(argv[i + 1]);
-	}
-	/* What a sanitizer stops must have been said before. */
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	__sanitizer_set_death_callback(died);
+	fuzz_begin(&run, argc, argv, died);
 	printf("TAP version 13\n1..%d\n", WAYS);
-	printf("# seed %llu (fuzz-transaction --seed)\n", seed);
+	printf("# seed %llu (fuzz-transaction --seed)\n", run.seed);
 	for (way = 0; way < WAYS; way++)
 		good &= run_way();
 	return !good;
