@@ -75,7 +75,7 @@ $(module): $(module_src)
 		exit 1; }
 	@mkdir -p $(build)
 	@ln -sf $(abspath $(module_src)) $(build)/
-	$(MAKE) -C $(KERNELDIR) M=$(abspath $(build)) $(KBUILD_ARGS) modules
+	$(MAKE) -j$$(nproc) -C $(KERNELDIR) M=$(abspath $(build)) $(KBUILD_ARGS) modules
 	@touch $@
 
 # A device-mapper target for tests, whose n-th I/O fails.
