@@ -16,6 +16,7 @@ BATS_TEST_DIRNAME=${bench%/*}/functional
 L=/dev/mapper/linear # S behind dm-linear: what all is compared with
 
 die() { echo "bench: $*" >&2; exit 1; }
+most=$((SIZE_MB - 16))M # of S: the rest keeps a job from ending
 value() { echo "$1 $2" >> "$VM_JOB/values"; }
 now_us() { echo "${EPOCHREALTIME/./}"; }
 now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
@@ -28,6 +29,7 @@ devices() {
 	modprobe -a dm-mod dm-snapshot dm-delay libcrc32c
 	modprobe brd rd_nr="$1" rd_size=$((SIZE_MB * 1024)) max_part=1
 	insmod "$build/dm_backup.ko"
+	near fio dd sleep awk sort tee grep rm chrt dmsetup
 	cp /usr/bin/fio /dev/shm/
 	for ((i = 0; i < $1; i++)); do
 		fill /dev/ram$i
@@ -35,7 +37,24 @@ devices() {
 	dmsetup create linear --table "0 $SECTORS linear $S 0"
 	make_filter f "$S"
 }
+# near PROGRAM...: they, what they load and the jobs' files are read of memory from now
+# on, not of the host: while the guest waits for that its clock leaps from tick to tick,
+# and all that ticks do would be counted. A new owner has the overlay copy a file.
+near() {
+	local p
+	{
+		printf '%s\n' /bin /sbin /lib /lib64 /etc/ld.so.cache /etc/alternatives/awk "$bench"/*.fio
+		for p; do
+			p=$(type -P "$p") # dmsetup is a function, too
+			echo "$p"
+			ldd "$p" | grep -o '/[^ ]*'
+		done
+	} | sort -u > /dev/shm/near
+	xargs realpath < /dev/shm/near >> /dev/shm/near.real
+	sort -u /dev/shm/near /dev/shm/near.real | xargs chown -h 0:0
+}
 fill() { DEV=$1 /dev/shm/fio "$bench/fill.fio" --eta=never --output=/dev/null; }
+fill_most() { DEV=$1 /dev/shm/fio "$bench/fill.fio" --size="$most" --eta=never --output=/dev/null; }
 
 # measure JOBFILE [FIO OPTION...], then figures NAME: NAME.mean, .p50, .p99, .max:
 # completion latency in ns; NAME.loop: the whole of fio's loop, ns per write
@@ -58,6 +77,13 @@ figures() {
 	END
 }
 
+# steady NAME DEVICE [SIZE]: random writes to its first $most, or SIZE
+steady() {
+	DEV=$2 SIZE=${3:-$most} measure steady.fio
+	figures "$1"
+}
+export WRITES=28000 # so many
+
 # Instructions executed, those of the idle loop excepted, on one CPU with icount:
 # the time, less the time that the CPU was idle, both as the kernel's timers have them.
 busy() {
@@ -75,12 +101,45 @@ cost() {
 	value "$name" $(($(busy) - before))
 }
 
-# touch_logs: what fio is to replay to write once to each cluster of 64 KiB of
-# 128 MiB in one random order, but for the first MiB, which a job copies when it
-# starts, and the last, without which the job can't end. $touches is how many.
+# By the clock. dd_timed NAME: S to T with dd, by its own account
+dd_timed() {
+	dd if="$S" of="$T" bs=1M iflag=direct oflag=direct count="$SIZE_MB" 2>&1 |
+		awk -v name="$1" '/copied/ { for (i = 1; i < NF; i++) if ($(i + 1) == "s,") print name, $i }' >> "$VM_JOB/values"
+}
+# iops NAME JOBFILE [FIO OPTION...]: writes a second, of all jobs together
+iops() {
+	measure "$2" --group_reporting "${@:3}"
+	value "$1" "$(awk '$1 == "\"write\"" { w = 1 } w && $1 == "\"iops\"" { print $3 + 0; exit }' /dev/shm/report)"
+}
+# scaled NAME DEVICE: by one and by two jobs, to NAME.1 and NAME.2
+scaled() {
+	local n
+	for n in 1 2; do
+		DEV=$2 SIZE=$most iops "$1.$n" scaled.fio --numjobs=$n
+	done
+}
+# trace_jobs, then start_traced COMMAND..., which starts a job; job_took STATE: seconds
+# from its cut until it was in that state, as the module's tracepoint has it: starting
+# and looking are no part of it.
+tracing=/sys/kernel/tracing
+trace_jobs() { echo 1 > $tracing/events/dm_backup/bk_job_state/enable; }
+start_traced() {
+	echo > $tracing/trace
+	"$@"
+}
+job_took() {
+	awk -v to="-> $1" '
+		function time(i) { for (i = 1; $i !~ /^[0-9]+\.[0-9]+:$/; i++); return $i + 0 }
+		/created -> running/ { from = time() }
+		index($0, to) { print time() - from; exit }' $tracing/trace
+}
+
+# touch_logs [MIB]: what fio is to replay to write once to each cluster of 64 KiB of
+# 128 MiB, or so many, in one random order, but for the first MiB, which a job copies
+# when it starts, and the last, without which the job can't end. $touches is how many.
 touch_logs() {
 	local dev
-	touches=2016
+	touches=$((${1:-128} * 16 - 32))
 	for dev in linear f snap-origin; do
 		seq 16 $((touches + 15)) | awk -v dev=/dev/mapper/$dev '
 			BEGIN { srand(1); print "fio version 2 iolog"; print dev, "add"; print dev, "open" }
@@ -94,6 +153,17 @@ touch_logs() {
 				print dev, "close"
 			}' > /dev/shm/touch-$dev
 	done
+}
+
+# soon COMMAND...: until it succeeds; looks every 2 ms, or $LOOK, where looking would
+# be counted
+soon() {
+	local i
+	for ((i = 0; i < 60000; i++)); do
+		! "$@" || return 0
+		quick sleep "${LOOK:-2}"
+	done
+	die "not after $i looks: $*"
 }
 
 # throttled ID [TARGET]: a job that runs, and has copied the first MiB; by
@@ -172,11 +242,11 @@ latencies() {
 }
 # percentiles NAME < latencies, and of all rounds together
 percentiles() {
-	sort -n | awk -v name="$1" '
+	sort -n | awk -v name="$1" -v least="${LEAST:-100}" '
 		function at(p) { return n[int((NR - 1) * p) + 1] }
 		{ n[NR] = $1 }
 		END {
-			if (NR < 100) exit 1
+			if (NR < least) exit 1
 			print name ".p50", at(.5); print name ".p99", at(.99)
 			print name ".max", at(1); print name ".writes", NR
 		}' >> "$VM_JOB/values" || die "$1: the guest has hardly written"
