@@ -32,7 +32,7 @@ struct writer {
 	struct uring *ring;		/* NULL: the kernel has none */
 	pthread_t thread;
 	uint64_t made[WAYS];
-	uint64_t sent_back;		/* of NOWAIT */
+	uint64_t sent_back[WAYS];
 };
 
 static struct {
@@ -129,7 +129,14 @@ static ssize_t write_uring(struct writer *w, size_t len, off_t at, int flags)
 /* Nothing was done of it: it would have had to wait, or this can't be had. */
 static bool was_sent_back(enum way way)
 {
-	return way == NOWAIT && (errno == EAGAIN || errno == EOPNOTSUPP);
+	switch (way) {
+	case NOWAIT:
+		return errno == EAGAIN || errno == EOPNOTSUPP;
+	case URING:
+		return errno == EAGAIN;
+	default:
+		return false;
+	}
 }
 
 static bool submit(struct writer *w, enum way way, uint64_t sector,
@@ -202,7 +209,7 @@ static bool write_once(struct writer *w)
 			history_finish(all.history, w->nr, now_ns());
 		} else if (was_sent_back(way)) {
 			history_withdraw(all.history, w->nr);
-			w->sent_back++;
+			w->sent_back[way]++;
 		} else {
 			die("%s: %s, %u sectors at %llu", all.device,
 			    way_names[way], nr, (unsigned long long)sector);
@@ -314,7 +321,7 @@ void writers_create(struct history *h, const char *device, uint64_t sectors,
 
 void writers_end(void)
 {
-	uint64_t back = 0;
+	uint64_t back[WAYS] = { };
 	unsigned int i, j;
 
 	pthread_mutex_lock(&lock);
@@ -323,7 +330,8 @@ void writers_end(void)
 	pthread_mutex_unlock(&lock);
 	for (i = 0; i < all.threads; i++) {
 		pthread_join(all.writer[i].thread, NULL);
-		back += all.writer[i].sent_back;
+		for (j = 0; j < WAYS; j++)
+			back[j] += all.writer[i].sent_back[j];
 	}
 	printf("# writes:");
 	for (j = 0; j < WAYS; j++) {
@@ -333,6 +341,7 @@ void writers_end(void)
 			n += all.writer[i].made[j];
 		printf(" %llu %s", (unsigned long long)n, way_names[j]);
 	}
-	printf(", %llu of nowait sent back%s\n", (unsigned long long)back,
+	printf(", sent back: %llu of nowait, %llu of uring%s\n",
+	       (unsigned long long)back[NOWAIT], (unsigned long long)back[URING],
 	       all.writer[0].ring ? "" : ", no io_uring");
 }

@@ -9,7 +9,10 @@
  *   cached	Through the page cache, then fdatasync() or sync_file_range(). It is
  *		submitted when it is written, and complete when it is synced; each
  *		page gets to the device by itself, some time between.
- *   uring	By io_uring, which tries without waiting first, as applications do.
+ *   uring	By io_uring, which tries without waiting first, as applications do. What
+ *		fails with EAGAIN while it is submitted is tried again in a thread
+ *		that may wait; what does later, in another context, the kernel does
+ *		not try again: EAGAIN, and it was not done.
  *   nowait	The same, and that was all: if it fails with EAGAIN it was not done.
  *
  * The writers of direct and of cached data never use a page at the same time, as a
