@@ -227,12 +227,6 @@ untouched() { # v/a is where it was, and nothing is left of the attempt
 	wait_for 60 nothing_left # the guard goes last
 }
 nothing_left() { [ -z "$(ls /run/dmbackup/*.vg 2> /dev/null)" ] && flock -n /run/lock/lvm/V_v true; }
-# instead COMMAND: a program of LVM's that is found first; its code comes from stdin
-instead() {
-	mkdir -p /tmp/instead
-	{ printf '#!/bin/bash\nPATH=%s\n' "$PATH"; cat; printf 'exec %s "$@"\n' "$1"; } > "/tmp/instead/$1"
-	chmod +x "/tmp/instead/$1"
-}
 
 @test "somebody else dismisses the job: LVM is told all the same" {
 	raw

@@ -2,15 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # The utility, on logical volumes, with udevd as on a real host.
 load lib
+load volumes
 
 # LVs v/data and v/copy of 12 MiB on $S and $T; a file system on data, mounted.
 volumes() {
-	mkdir -p $LVM_SYSTEM_DIR /mnt/data
-	cat > $LVM_SYSTEM_DIR/lvm.conf <<-END
-		devices { use_devicesfile = 0 scan = [ "/dev" ] types = [ "ramdisk", 16 ] }
-		activation { monitoring = 0 }
-		backup { backup_dir = "/tmp/dmbackup-lvm" archive = 0 }
-	END
+	lvm_conf
+	mkdir -p /mnt/data
 	# S and T have been filled anew
 	dd if=/dev/zero of=/dev/ram2 bs=1M count=1 oflag=direct status=none
 	vgcreate -qq -s 1M -y v $S $T /dev/ram2
@@ -23,15 +20,6 @@ mounted() {
 	mount /dev/v/data /mnt/data
 }
 
-# says STATUS REGEX COMMAND...: it ends so, and says that
-says() {
-	local want=$1 why=$2
-	shift 2
-	run "$@"
-	echo "$output"
-	[[ $status == "$want" ]] || { echo "status $status, not $want: $*"; return 1; }
-	[[ $output =~ $why ]] || { echo "does not say: $why"; return 1; }
-}
 types() { dmsetup table "$1" | cut -d' ' -f3 | sort -u | xargs; }
 state_of() { dmsetup info -c --noheadings -o suspended,tables_loaded "$1"; }
 
@@ -103,13 +91,6 @@ two" ]
 	grep 'cancelling job slow' /tmp/err
 	grep 'was cancelled' /tmp/err
 	[ -z "$(dmbackup job list v/data --noheadings)" ]
-}
-
-# catches PID: it does something about Ctrl-C
-catches() {
-	local signals
-	signals=$(sed -n 's/^SigCgt:[[:space:]]*//p' "/proc/$1/status")
-	((0x$signals & 2))
 }
 
 @test "jobs by hand" {

@@ -2,17 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # dmbackup view, on logical volumes, with udevd as on a real host.
 load lib
+load volumes
 
 # LVs v/data of 8 MiB, a file system, mounted, with a filter, and v/copy; with a
 # thin pool if asked for.
 volumes() { # [thin]
-	mkdir -p $LVM_SYSTEM_DIR /mnt/data /mnt/view
-	cat > $LVM_SYSTEM_DIR/lvm.conf <<-END
-		devices { use_devicesfile = 0 scan = [ "/dev" ] types = [ "ramdisk", 16, "zram", 16 ] }
-		activation { monitoring = 0 }
-		global { thin_check_executable = "" }
-		backup { backup_dir = "/tmp/dmbackup-lvm" archive = 0 }
-	END
+	lvm_conf
+	mkdir -p /mnt/data /mnt/view
 	dd if=/dev/zero of=/dev/ram2 bs=1M count=1 oflag=direct status=none
 	vgcreate -qq -s 1M -y v $S $T /dev/ram2
 	lvcreate -qq -y -Wn -n data -L 8M v $S
@@ -22,14 +18,6 @@ volumes() { # [thin]
 	mount /dev/v/data /mnt/data
 	echo before > /mnt/data/marker
 	dmbackup attach v/data
-}
-says() { # STATUS REGEX COMMAND...
-	local want=$1 why=$2
-	shift 2
-	run "$@"
-	echo "$output"
-	[[ $status == "$want" ]] || { echo "status $status, not $want: $*"; return 1; }
-	[[ $output =~ $why ]] || { echo "does not say: $why"; return 1; }
 }
 teardown() {
 	umount /mnt/view /mnt/view2 2> /dev/null || true

@@ -1,16 +1,23 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-only
-# What tests of groups share: mounted logical volumes v/a and v/b on $S and /dev/ram2,
-# of 12 MiB, and a volume group w for their copies on $T and /dev/ram3.
+# What tests on logical volumes share.
 
-two_volumes() {
-	local d
-	mkdir -p $LVM_SYSTEM_DIR /mnt/a /mnt/b /mnt/copy
-	cat > $LVM_SYSTEM_DIR/lvm.conf <<-END
-		devices { use_devicesfile = 0 scan = [ "/dev" ] types = [ "ramdisk", 16 ] }
+lvm_conf() {
+	mkdir -p "$LVM_SYSTEM_DIR"
+	cat > "$LVM_SYSTEM_DIR/lvm.conf" <<-END
+		devices { use_devicesfile = 0 scan = [ "/dev" ] types = [ "ramdisk", 16, "zram", 16 ] }
 		activation { monitoring = 0 }
+		global { thin_check_executable = "" }
 		backup { backup_dir = "/tmp/dmbackup-lvm" archive = 0 }
 	END
+}
+
+# Mounted logical volumes v/a and v/b on $S and /dev/ram2, of 12 MiB, and a volume group
+# w for their copies on $T and /dev/ram3.
+two_volumes() {
+	local d
+	lvm_conf
+	mkdir -p /mnt/a /mnt/b /mnt/copy
 	for d in $S $T /dev/ram2 /dev/ram3; do
 		dd if=/dev/zero of=$d bs=1M count=1 oflag=direct status=none
 	done
@@ -51,6 +58,15 @@ absent() {
 		echo "is there: $*"
 		return 1
 	fi
+}
+
+# instead COMMAND: a program of LVM's that is found first by who looks in /tmp/instead
+# first; what it does before the real one comes from stdin
+instead() {
+	rm -rf /tmp/instead
+	mkdir -p /tmp/instead
+	{ printf '#!/bin/bash\nPATH=%s\n' "$PATH"; cat; printf 'exec %s "$@"\n' "$1"; } > "/tmp/instead/$1"
+	chmod +x "/tmp/instead/$1"
 }
 
 # catches PID: it does something about Ctrl-C
