@@ -249,13 +249,23 @@ char *filter_ask(const struct device *d, const char *fmt, ...)
 	return answer;
 }
 
+/* A table without messages refuses them all with EINVAL; so may a filter. */
+static bool has_no_filter(const struct device *d)
+{
+	struct dm_tab t = { 0 };
+	bool other = !dm_tab_read(d->dm.name, &t) && !dm_tab_is(&t, "backup");
+
+	dm_tab_free(&t);
+	return other;
+}
+
 char *filter_show(const struct device *d, const char *id, bool *gone)
 {
 	char *message = xasprintf("job show %s", id), *answer = NULL;
 	int err = dm_message(d->dm.name, message, &answer);
 
 	free(message);
-	*gone = err && code_of_errno(err) == EX_NODEV;
+	*gone = err && (code_of_errno(err) == EX_NODEV || has_no_filter(d));
 	return err ? NULL : answer;
 }
 

@@ -125,6 +125,28 @@ two" ]
 }
 job_is() { dmbackup job show v/data "${2:-b}" | grep -q "$1"; }
 
+@test "who follows a job ends with the filter, whatever took it away" {
+	mounted
+	dmbackup attach v/data
+	follow
+	dmbackup detach v/data --force
+	wait $pid || rc=$?
+	[[ $rc == [47] ]] || { echo "status $rc"; cat /tmp/out; false; }
+	umount /mnt/data
+	dmbackup attach v/data
+	follow
+	dmsetup wipe_table v-data
+	wait $pid || rc=$?
+	[[ $rc == 4 ]] || { echo "status $rc"; cat /tmp/out; false; }
+	grep 'job b is gone' /tmp/out
+}
+follow() {
+	rc=0
+	timeout -s KILL 300 dmbackup backup v/data --to v/copy --force --id b --speed 64K > /tmp/out 2>&1 &
+	pid=$!
+	wait_for 60 job_is running
+}
+
 @test "a start that fails at its cut is not announced as one that runs" {
 	mounted
 	dmbackup attach v/data
