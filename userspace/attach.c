@@ -163,9 +163,13 @@ static int attach_read(struct attach *a)
 static void attach_finish(void *ctx)
 {
 	struct attach *a = ctx;
+	struct dm_dev lower;
 	struct dm_tab live;
 	bool done;
 
+	/* Not begun: a table that waits there is not ours. */
+	if (!a->resuming && dm_by_name(a->lower, &lower))
+		return;
 	if (dm_tab_read(a->d->dm.name, &live))
 		return;
 	done = dm_tab_is(&live, "backup");
@@ -193,6 +197,30 @@ static int attach_make_lower(struct attach *a)
 	return code_of_errno(r);
 }
 
+/*
+ * Since it was read LVM may have been asked for metadata, which takes its time, or
+ * somebody may have grown the device: what was read would undo that.
+ */
+static int attach_check_same(const struct attach *a)
+{
+	const struct dm_dev *was = &a->d->dm;
+	struct dm_tab t = { 0 };
+	struct dm_dev now;
+	int err = dm_by_devno(was->major, was->minor, &now);
+	bool same;
+
+	if (!err)
+		err = dm_tab_read(now.name, &t);
+	same = !err && !now.suspended && !now.inactive &&
+	       !strcmp(now.name, was->name) && dm_tab_same(&t, &a->old);
+	dm_tab_free(&t);
+	if (same)
+		return EX_OK;
+	say("%s: somebody else is changing it", a->d->arg);
+	hint("nothing was done; try again when that has ended");
+	return EX_REFUSED;
+}
+
 static int attach_swap(struct attach *a, const struct features *f)
 {
 	struct dm_dev lower;
@@ -215,6 +243,17 @@ static int attach_swap(struct attach *a, const struct features *f)
 	return code_of_errno(r);
 }
 
+static int attach_stack(struct attach *a, const struct features *f)
+{
+	int r = attach_make_lower(a);
+
+	if (!r)
+		r = attach_swap(a, f);
+	if (r)
+		attach_finish(a);
+	return r;
+}
+
 static int attach_do(struct attach *a, const struct features *f)
 {
 	struct guard g;
@@ -222,11 +261,9 @@ static int attach_do(struct attach *a, const struct features *f)
 
 	if (r)
 		return r;
-	r = attach_make_lower(a);
+	r = attach_check_same(a);
 	if (!r)
-		r = attach_swap(a, f);
-	if (r)
-		attach_finish(a);
+		r = attach_stack(a, f);
 	guard_end(&g);
 	return r;
 }

@@ -147,6 +147,20 @@ follow() {
 	wait_for 60 job_is running
 }
 
+@test "attach does not undo what LVM does meanwhile" {
+	mounted
+	instead lvcreate <<-'END'
+		lvextend -qq -L 13M v/data
+	END
+	says 5 'somebody else is changing it' env PATH="/tmp/instead:$PATH" dmbackup attach v/data --metadata auto
+	[ "$(types v-data)" = linear ]
+	[ "$(blockdev --getsize64 /dev/v/data)" = $((13 << 20)) ]
+	absent dmsetup info v-data-bkreal
+	dmbackup attach v/data
+	dmbackup detach v/data
+	umount /mnt/data
+}
+
 @test "a start that fails at its cut is not announced as one that runs" {
 	mounted
 	dmbackup attach v/data
