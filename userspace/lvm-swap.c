@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -376,17 +377,23 @@ static int take(struct lvm_swap *s, const struct lvm_volume *lv,
 /* "-y": with active volumes it asks. */
 static int give(struct lvm_swap *s, bool test)
 {
-	char *argv[] = {
-		"vgcfgrestore", "-y", "--nolocking", "-f", s->file, s->vg,
-		test ? "--test" : NULL, NULL
-	};
+	char *argv[9] = { "vgcfgrestore", "-y", "--nolocking", "-f", s->file };
+	unsigned int n = 5;
 
-	return lvm_run_quiet(argv);
+	if (test)
+		argv[n++] = "--test";
+	argv[n] = s->vg;
+	return lvm_run_held(argv, s->at_work[1]);
 }
 
 int lvm_swap_lock(struct lvm_swap *s, const char *lv)
 {
-	*s = (struct lvm_swap){ .lock = -1, .vg = lvm_vg(lv) };
+	*s = LVM_SWAP_NONE;
+	s->vg = lvm_vg(lv);
+	if (pipe2(s->at_work, O_CLOEXEC)) {
+		say("pipe: %s", strerror(errno));
+		return EX_FAILED;
+	}
 	return lock_group(s);
 }
 
@@ -401,6 +408,18 @@ int lvm_swap_begin(struct lvm_swap *s, const struct lvm_volume *lv,
 	return r ? r : give(s, true);
 }
 
+/* Two at a time, neither of which locks, would write at the same places. */
+void lvm_swap_take_over(struct lvm_swap *s)
+{
+	struct pollfd p = { .fd = s->at_work[0] };
+
+	if (s->at_work[0] < 0)
+		return;
+	close(s->at_work[1]);
+	s->at_work[1] = -1;
+	poll(&p, 1, LOCK_MS);
+}
+
 int lvm_swap_commit(struct lvm_swap *s)
 {
 	return give(s, false);
@@ -408,6 +427,8 @@ int lvm_swap_commit(struct lvm_swap *s)
 
 void lvm_swap_end(struct lvm_swap *s, bool keep)
 {
+	int i;
+
 	/* While it is locked, as LVM does: who waits for it looks for a new one. */
 	if (s->lock >= 0) {
 		unlink(s->path);
@@ -415,8 +436,11 @@ void lvm_swap_end(struct lvm_swap *s, bool keep)
 	}
 	if (s->file && !keep)
 		unlink(s->file);
+	for (i = 0; i < 2; i++)
+		if (s->at_work[i] >= 0)
+			close(s->at_work[i]);
 	free(s->path);
 	free(s->file);
 	free(s->vg);
-	*s = (struct lvm_swap){ .lock = -1 };
+	*s = LVM_SWAP_NONE;
 }

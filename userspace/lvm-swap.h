@@ -21,7 +21,10 @@ struct lvm_swap {
 	char *file;		/* what the group's metadata is to be */
 	char *path;		/* LVM's lock of the group */
 	int lock;		/* the same, open, or -1 */
+	int at_work[2];		/* a pipe, open while LVM is; for a guard */
 };
+
+#define LVM_SWAP_NONE ((struct lvm_swap){ .lock = -1, .at_work = { -1, -1 } })
 
 /* A volume: "vg/lv", and the uuid that dm has of it. */
 struct lvm_volume {
@@ -42,6 +45,12 @@ int lvm_swap_lock(struct lvm_swap *s, const char *lv);
  */
 int lvm_swap_begin(struct lvm_swap *s, const struct lvm_volume *lv,
 		   const struct lvm_volume *other);
+
+/*
+ * In a guard, whose parent has died: waits until what that has started has ended. For
+ * the guard to have it, lvm_swap_lock() comes before it.
+ */
+void lvm_swap_take_over(struct lvm_swap *s);
 
 /* Changes the metadata. Doing it twice is the same as doing it once. */
 int lvm_swap_commit(struct lvm_swap *s);

@@ -14,8 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* @err: its errors are read, too. */
-static int run(char *const argv[], bool err,
+/*
+ * @err: its errors are read, too. @in: its standard input, or -1: LVM's programs close
+ * all others that they have not opened.
+ */
+static int run(char *const argv[], bool err, int in,
 	       bool (*fn)(char *line, void *ctx), void *ctx)
 {
 	int fds[2], status;
@@ -30,6 +33,8 @@ static int run(char *const argv[], bool err,
 	}
 	pid = fork();
 	if (!pid) {
+		if (in >= 0)
+			dup2(in, 0);
 		dup2(fds[1], 1);
 		if (err)
 			dup2(fds[1], 2);
@@ -66,7 +71,7 @@ static void failed(char *const argv[])
 
 int lvm_run(char *const argv[], bool (*fn)(char *line, void *ctx), void *ctx)
 {
-	int r = run(argv, false, fn, ctx);
+	int r = run(argv, false, -1, fn, ctx);
 
 	if (r)
 		failed(argv);
@@ -83,10 +88,10 @@ static bool keep_line(char *line, void *ctx)
 	return true;
 }
 
-int lvm_run_quiet(char *const argv[])
+int lvm_run_held(char *const argv[], int held)
 {
 	char *all = NULL;
-	int r = run(argv, true, keep_line, &all);
+	int r = run(argv, true, held, keep_line, &all);
 
 	if (r) {
 		fputs(all ? all : "", stderr);
@@ -94,6 +99,11 @@ int lvm_run_quiet(char *const argv[])
 	}
 	free(all);
 	return r;
+}
+
+int lvm_run_quiet(char *const argv[])
+{
+	return lvm_run_held(argv, -1);
 }
 
 char *lvm_vg(const char *lv)

@@ -20,6 +20,12 @@ int lvm_run(char *const argv[], bool (*fn)(char *line, void *ctx), void *ctx);
 /* The same; what it prints, errors included, is only shown if it fails. */
 int lvm_run_quiet(char *const argv[]);
 
+/*
+ * The same; until the program has ended, whatever becomes of this process, it has the
+ * descriptor @held open.
+ */
+int lvm_run_held(char *const argv[], int held);
+
 /* Is there a volume "vg/lv", and is it active? */
 struct lvm_state {
 	bool there;

@@ -507,6 +507,7 @@ static void move_finish(void *ctx)
 	struct move *m = ctx;
 	char *why = NULL;
 
+	lvm_swap_take_over(&m->swap);
 	if (!is_on_target(m) && !is_restacked(m)) {
 		filter_try(&m->d, filter_token(), &why, "job complete %s",
 			   m->id);

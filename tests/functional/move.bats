@@ -344,6 +344,32 @@ complete_hung() {
 	holds before
 }
 
+@test "killed while LVM is told: the guard waits for that, and tells it again" {
+	echo before > /mnt/a/file
+	rm -f /tmp/order
+	instead vgcfgrestore <<-'END'
+		[[ $* == *--test* ]] || {
+			echo begin >> /tmp/order
+			[[ $(wc -l < /tmp/order) != 1 ]] || { kill -9 $PPID; sleep 2; }
+			vgcfgrestore "$@"
+			rc=$?
+			echo end >> /tmp/order
+			exit $rc
+		}
+	END
+	run env PATH="/tmp/instead:$PATH" dmbackup mirror v/a --to v/new --pivot
+	[ "$status" = 137 ]
+	wait_for 60 nothing_left
+	cat /tmp/order
+	[ "$(xargs < /tmp/order)" = "begin end begin end" ]
+	flock "/run/dmbackup/$(devno /dev/v/a).lock" true
+	[ "$(place v/a)" = "/dev/ram2(0)" ]
+	[ "$(table_of v-a-bkreal)" = "linear $(devno /dev/ram2)" ]
+	dmbackup detach v/a
+	reboot_lvm
+	holds before
+}
+
 @test "killed with its guard when LVM has been told: detach finishes it" {
 	instead vgcfgrestore <<-'END'
 		[[ $* == *--test* ]] || { vgcfgrestore "$@"; pkill -9 -x dmbackup; }
