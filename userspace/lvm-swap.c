@@ -280,6 +280,23 @@ static bool is_shared(const struct text *t)
 	return false;
 }
 
+/*
+ * LVM wants to be forced then: a text of another time may not be what a pool's own
+ * metadata says. This one is of now, and of pools nothing changes in it.
+ */
+static bool has_thin(const struct text *t)
+{
+	const char *value;
+	size_t i;
+
+	for (i = 0; i < t->n; i++) {
+		value = after(t->line[i], "type", '=');
+		if (value && !strncmp(value, " \"thin", 6))
+			return true;
+	}
+	return false;
+}
+
 static void mark_skipped(char **line)
 {
 	const char *open = strchr(*line, '['), *close = strchr(*line, ']');
@@ -366,6 +383,7 @@ static int take(struct lvm_swap *s, const struct lvm_volume *lv,
 
 	if (!r)
 		r = text_read(s->file, &t);
+	s->thin = has_thin(&t);
 	if (!r)
 		r = text_swap(&t, lv, other);
 	if (!r)
@@ -382,6 +400,8 @@ static int give(struct lvm_swap *s, bool test)
 
 	if (test)
 		argv[n++] = "--test";
+	if (s->thin)
+		argv[n++] = "--force";
 	argv[n] = s->vg;
 	return lvm_run_held(argv, s->at_work[1]);
 }

@@ -21,6 +21,7 @@ struct lvm_swap {
 	char *file;		/* what the group's metadata is to be */
 	char *path;		/* LVM's lock of the group */
 	int lock;		/* the same, open, or -1 */
+	bool thin;		/* there are thin volumes in it */
 	int at_work[2];		/* a pipe, open while LVM is; for a guard */
 };
 

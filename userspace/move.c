@@ -363,7 +363,8 @@ static int move_settle(struct move *m)
 	if (r) {
 		say("%s: its data is in the place of %s now, which LVM does not know: it must not be deactivated before this has been done, and that before any other LVM command:",
 		    m->lv, m->to_lv);
-		hint("vgcfgrestore -f %s %s", m->swap.file, m->swap.vg);
+		hint("vgcfgrestore%s -f %s %s", m->swap.thin ? " --force" : "",
+		     m->swap.file, m->swap.vg);
 	}
 	bury(m);
 	if (!r && m->swaps) {

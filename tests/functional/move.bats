@@ -133,6 +133,26 @@ holds() { # WHAT
 	[ "$(cat /mnt/b/file)" = after ]
 }
 
+@test "a thin pool in the group goes on, unchanged" {
+	modprobe dm-thin-pool
+	lvcreate -qq -y -Zn --poolmetadataspare n --type thin-pool -n pool -l 2 --poolmetadatasize 2M v /dev/ram2 "$S"
+	lvcreate -qq -y -kn -V 1M -n thin -T v/pool
+	dd if=/dev/urandom of=/dev/v/thin bs=64K count=8 oflag=direct status=none
+	cp /dev/v/thin /tmp/thin
+	before=$(dmsetup table v-pool-tpool; dmsetup table v-pool_tdata; dmsetup table v-pool_tmeta)
+	echo before > /mnt/a/file
+	says 0 'v/a has moved to the place of v/new' dmbackup mirror v/a --to v/new --pivot
+	[ "$(place v/a)" = "/dev/ram2(0)" ]
+	[ "$(dmsetup table v-pool-tpool; dmsetup table v-pool_tdata; dmsetup table v-pool_tmeta)" = "$before" ]
+	# LVM and the pool agree on what there is
+	lvcreate -qq -y -kn -V 1M -n thin2 -T v/pool
+	lvremove -qq -y v/thin2
+	dmbackup detach v/a
+	reboot_lvm
+	cmp /dev/v/thin /tmp/thin
+	holds before
+}
+
 @test "another LVM command waits while it moves, and loses nothing" {
 	echo before > /mnt/a/file
 	id=$(dmbackup mirror v/a --to v/new --wait)
