@@ -28,7 +28,7 @@ struct detach {
 };
 
 /*
- * It stands on something else: was it moved there, by force? Then what is to be
+ * It stands on something else: was it moved there, without LVM? Then what is to be
  * there again is that, as long as it is active.
  */
 static int detach_moved(struct detach *x, bool force)
@@ -46,7 +46,7 @@ static int detach_moved(struct detach *x, bool force)
 		return EX_REFUSED;
 	}
 	if (!force) {
-		say("%s: was moved to %u:%u by force; without the filter nothing keeps what has made it from bringing the old data back",
+		say("%s: was moved to %u:%u without LVM: when the filter is gone, nothing keeps what has made it from bringing the old data back",
 		    x->d->arg, x->major, x->minor);
 		hint("--force leaves it there, until it is deactivated");
 		return EX_REFUSED;

@@ -45,6 +45,7 @@ struct options {
 	bool no_write_zeroes;
 	bool wait;
 	bool pivot;
+	bool without_lvm;
 	bool disabled;
 	bool all_dirty;
 	bool persistent;

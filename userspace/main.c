@@ -24,7 +24,7 @@ enum {
 	O_PERSISTENT, O_METADATA, O_ON_METADATA_ERROR, O_AFTER_CRASH, O_FOR,
 	O_TO_VG, O_CREATE, O_SEQUENTIAL, O_COMPLETION_MODE, O_DRY_RUN,
 	O_SCRATCH, O_SHARE, O_MOUNT, O_JOB, O_DISCARDS,
-	O_WAIT, O_PIVOT, O_FLEECE, O_COPY_MODE, O_AUTO_SWITCH,
+	O_WAIT, O_PIVOT, O_WITHOUT_LVM, O_FLEECE, O_COPY_MODE, O_AUTO_SWITCH,
 	O_TARGET_IS_ZERO, O_ZERO_TARGET, O_NO_UNMAP, O_NO_WRITE_ZEROES,
 };
 
@@ -54,7 +54,7 @@ static const struct verb verbs[] = {
 	  "to bitmap progress json bytes noheadings",
 	  "compare a backup with the device, which may be in use", cmd_verify },
 	{ NULL, "mirror", 1, 1, "DEVICE --to TARGET",
-	  "to sync bitmap bitmap-mode wait pivot id speed granularity max-chunk copy-mode auto-switch cbw-timeout target-is-zero zero-target no-unmap on-source-error on-target-error allow-larger force progress",
+	  "to sync bitmap bitmap-mode wait pivot without-lvm id speed granularity max-chunk copy-mode auto-switch cbw-timeout target-is-zero zero-target no-unmap on-source-error on-target-error allow-larger force progress",
 	  "keep a copy the same as a device, or move the device there",
 	  cmd_mirror },
 	{ NULL, "monitor", 0, 64, "[DEVICE...]", "json",
@@ -117,7 +117,7 @@ static const struct verb verbs[] = {
 	  "wait for its end, and dismiss it", cmd_job_wait },
 	{ "job", "checkpoint", 1, 2, "DEVICE [ID]", "no-freeze",
 	  "move its point in time to now", cmd_job_checkpoint },
-	{ "job", "complete", 1, 2, "DEVICE [ID]", "force progress",
+	{ "job", "complete", 1, 2, "DEVICE [ID]", "without-lvm progress",
 	  "move a device to where a mirror that is ready has copied it",
 	  cmd_job_complete },
 	{ "job", "finalize", 1, 2, "DEVICE [ID]", "",
@@ -136,6 +136,7 @@ static const struct option options[] = {
 	{ "detach", no_argument, NULL, O_DETACH },
 	{ "wait", no_argument, NULL, O_WAIT },
 	{ "pivot", no_argument, NULL, O_PIVOT },
+	{ "without-lvm", no_argument, NULL, O_WITHOUT_LVM },
 	{ "no-freeze", no_argument, NULL, O_NO_FREEZE },
 	{ "allow-larger", no_argument, NULL, O_ALLOW_LARGER },
 	{ "disabled", no_argument, NULL, O_DISABLED },
@@ -318,6 +319,7 @@ static bool *flag_option(struct options *o, int c)
 	case O_DETACH: return &o->detach;
 	case O_WAIT: return &o->wait;
 	case O_PIVOT: return &o->pivot;
+	case O_WITHOUT_LVM: return &o->without_lvm;
 	case O_NO_FREEZE: return &o->no_freeze;
 	case O_ALLOW_LARGER: return &o->allow_larger;
 	case O_AUTO_SWITCH: return &o->auto_switch;

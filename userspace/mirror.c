@@ -89,7 +89,7 @@ int cmd_job_complete(int argc, char **argv, const struct options *o)
 	if (!r)
 		r = find_target(&d, id, &target, &to);
 	if (!r)
-		r = move_to(&d, &to, id, id, o->force, o->progress);
+		r = move_to(&d, &to, id, id, o->without_lvm, o->progress);
 	free(target);
 	free(id);
 	return r;
@@ -115,7 +115,7 @@ static int run(const struct device *d, const struct device *to, const char *id,
 	int r = mirror_check_target(d, to, o, o->allow_larger);
 
 	if (!r && o->pivot)
-		r = move_check(d, to, o->force);
+		r = move_check(d, to, o->without_lvm);
 	if (!r)
 		r = filter_send(d, "mirror", "mirror start %s target=%u:%u %s",
 				id, to->major, to->minor, words);
@@ -127,7 +127,8 @@ static int run(const struct device *d, const struct device *to, const char *id,
 		r = follow_jobs(&f, 1, title, o->progress);
 		free(f.last);
 	} else if (!r && o->pivot) {
-		r = move_to(d, to, id, title, o->force, o->progress);
+		r = move_to(d, to, id, title, o->without_lvm,
+			    o->progress);
 	} else if (!r) {
 		printf("%s\n", id);
 	}
@@ -144,6 +145,10 @@ int cmd_mirror(int argc, char **argv, const struct options *o)
 	(void)argc;
 	if (!o->to) {
 		say("mirror: --to is missing");
+		return EX_USAGE_;
+	}
+	if (o->without_lvm && !o->pivot) {
+		say("mirror: --without-lvm goes with --pivot");
 		return EX_USAGE_;
 	}
 	words = mirror_words(o);

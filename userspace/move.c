@@ -91,20 +91,30 @@ static bool can_swap(struct move *m)
 	return ok;
 }
 
-static int refuse(const struct move *m)
+static void say_old_comes_back(const struct move *m)
 {
-	if (m->lv) {
+	if (m->lv)
 		say("%s: LVM would bring the old data back when it activates %s the next time",
 		    m->d.arg, m->lv);
-		hint("move it to a volume of the same group and size, made of plain extents: LVM is told of that");
-		hint("--force moves it to %s all the same: see dmbackup(8) for what has to be done then, at once",
-		     m->to.arg);
-	} else {
+	else
 		say("%s: what has made this device would bring the old data back the next time",
 		    m->d.arg);
-		hint("--force moves it all the same: see to that yourself, at once");
-	}
+}
+
+static int refuse(const struct move *m)
+{
+	say_old_comes_back(m);
+	if (m->lv)
+		hint("move it to a volume of the same group and size, made of plain extents: LVM is told of that");
+	hint("--without-lvm moves it to %s all the same: see mirror in dmbackup(8) for what has to be done then, at once",
+	     m->to.arg);
 	return EX_REFUSED;
+}
+
+/* Who has opened it says the next time of what. */
+static bool is_opened(const struct move *m)
+{
+	return !strncmp(m->d.dm.uuid, "DMBACKUP-", 9);
 }
 
 /* The kernel would refuse it, or put the mirror on standby. */
@@ -145,34 +155,31 @@ static int take_group(struct move *m)
 	return lvm_swap_begin(&m->swap, &lv, &to);
 }
 
-/* On success with the group locked, if it is that case. */
-static int move_begin(struct move *m, bool force)
+/*
+ * On success with the group locked, if it is that case. What LVM can be told it is
+ * told: if that is not possible just now, it is to be tried again.
+ */
+static int move_begin(struct move *m, bool without_lvm)
 {
 	int r;
 
-	m->swap.lock = -1;
-	if (!strncmp(m->d.dm.uuid, "DMBACKUP-", 9))
+	m->swap = LVM_SWAP_NONE;
+	if (is_opened(m))
 		return EX_OK;
 	if (!can_swap(m))
-		return force ? EX_OK : refuse(m);
+		return without_lvm ? EX_OK : refuse(m);
 	r = check_jobs(m);
-	if (r)
-		return r;
-	r = take_group(m);
+	if (!r)
+		r = take_group(m);
 	m->swaps = !r;
-	if (!r || !force) {
-		if (r)
-			hint("--force moves it without LVM's knowledge");
-		return r;
-	}
-	lvm_swap_end(&m->swap, false);
-	return EX_OK;
+	return r;
 }
 
-int move_check(const struct device *d, const struct device *to, bool force)
+int move_check(const struct device *d, const struct device *to,
+	       bool without_lvm)
 {
 	struct move m = { .d = *d, .to = *to };
-	int r = move_begin(&m, force);
+	int r = move_begin(&m, without_lvm);
 
 	lvm_swap_end(&m.swap, false);
 	move_free(&m);
@@ -544,18 +551,26 @@ static int guarded(struct move *m, const char *title, bool bar)
 }
 
 int move_to(const struct device *d, const struct device *to, const char *id,
-	    const char *title, bool force, bool bar)
+	    const char *title, bool without_lvm, bool bar)
 {
 	struct move m = { .d = *d, .to = *to, .id = id };
-	int r = move_begin(&m, force);
+	int r = move_begin(&m, without_lvm);
 
-	if (!r)
+	if (r)
+		hint("job %s follows on: dmbackup job complete tries again, dmbackup job cancel ends it",
+		     id);
+	else
 		r = guarded(&m, title, bar);
 	if (!r && m.swaps)
 		printf("%s has moved to the place of %s, which has the old data and is not active\n",
 		       m.lv, m.to_lv);
 	else if (!r)
 		printf("%s is on %s\n", d->arg, to->arg);
+	if (!r && !m.swaps && !is_opened(&m)) {
+		fflush(stdout);
+		say_old_comes_back(&m);
+		hint("see mirror in dmbackup(8) for what has to be done now");
+	}
 	lvm_swap_end(&m.swap, m.untold);
 	move_free(&m);
 	return r;

@@ -21,7 +21,7 @@
  *   group is held from before the pivot to the end, and a guard goes on if this
  *   process dies.
  *
- *   All others: refused without --force.
+ *   All others: refused without --without-lvm.
  */
 
 #ifndef MOVE_H
@@ -29,15 +29,19 @@
 
 #include "device.h"
 
-/* May @d move to @to? 0, or an exit code after saying why not. */
-int move_check(const struct device *d, const struct device *to, bool force);
+/*
+ * May @d move to @to? 0, or an exit code after saying why not. @without_lvm: if LVM
+ * can't be told at all, yes.
+ */
+int move_check(const struct device *d, const struct device *to,
+	       bool without_lvm);
 
 /*
  * Lets the mirror @id, which is ready, take the place of @d, waits for that, and
  * does all that is above. @bar: with a progress bar.
  */
 int move_to(const struct device *d, const struct device *to, const char *id,
-	    const char *title, bool force, bool bar);
+	    const char *title, bool without_lvm, bool bar);
 
 /*
  * A filter stands on @major:@minor, not on @lower. Was it moved in LVM's metadata, and

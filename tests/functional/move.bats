@@ -100,7 +100,7 @@ holds() { # WHAT
 	holds end
 }
 
-@test "where LVM can't be told it is refused, and by force it is said what then" {
+@test "where LVM can't be told it is refused, or it is said what then" {
 	echo before > /mnt/a/file
 	copies # w/a
 	says 5 'LVM would bring the old data back' dmbackup mirror v/a --to w/a --pivot
@@ -112,25 +112,50 @@ holds() { # WHAT
 	says 5 'has another job: slow' dmbackup mirror v/a --to v/new --pivot
 	dmbackup job cancel v/a slow --force
 	says 7 '' dmbackup job wait v/a slow
-	says 0 'is on w/a' dmbackup mirror v/a --to w/a --pivot --force
+	says 2 'goes with --pivot' dmbackup mirror v/a --to w/a --without-lvm
+	says 5 'LVM would bring the old data back' dmbackup mirror v/a --to w/a --pivot --force
+	says 0 'is on w/a.*LVM would bring the old data back' dmbackup mirror v/a --to w/a --pivot --without-lvm
 	[ "$(dmsetup table v-a | cut -d' ' -f3-4)" = "backup $(devno /dev/w/a)" ]
 	# LVM does not bring the old data back as long as the filter is there
 	run lvchange --refresh v/a
 	[ "$(dmsetup table v-a | cut -d' ' -f3-4)" = "backup $(devno /dev/w/a)" ]
 	echo after > /mnt/a/file
 	sync
-	says 5 'was moved to .* by force' dmbackup detach v/a
+	says 5 'was moved to .* without LVM' dmbackup detach v/a
 	dmbackup detach v/a --force
 	[ "$(dmsetup table v-a | cut -d' ' -f3-4)" = "linear $(devno /dev/w/a)" ]
 	absent dmsetup info v-a-bkreal
 	[ "$(cat /mnt/a/file)" = after ]
-	# LVM brings it back after a reboot: that is what --force was for
+	# LVM brings it back after a reboot: that is what --without-lvm was for
 	umount /mnt/a
 	lvchange -qq -an v/a
 	lvchange -qq -ay v/a
 	holds before
 	mount -o ro,noload /dev/w/a /mnt/b
 	[ "$(cat /mnt/b/file)" = after ]
+}
+
+@test "where LVM could be told, nothing moves without it" {
+	raw
+	echo before > /mnt/a/file
+	dmbackup mirror v/a --to v/new --wait --id m
+	exec 8> /run/lock/lvm/V_v
+	flock 8
+	says 5 'v is locked by an LVM command.*job m follows on' dmbackup job complete v/a m --without-lvm
+	exec 8>&-
+	[ "$(state m)" = ready ]
+	untouched
+	dmbackup job cancel v/a m
+	says 0 '' dmbackup job wait v/a m
+	# to overwrite is no reason for it either
+	instead vgcfgrestore <<-'END'
+		exit 5
+	END
+	says 1 'vgcfgrestore failed' env PATH="/tmp/instead:$PATH" dmbackup mirror v/a --to v/new --pivot --force --without-lvm
+	untouched
+	[ -z "$(dmbackup job list v/a --noheadings)" ]
+	says 0 'v/a has moved to the place of v/new' dmbackup mirror v/a --to v/new --pivot --force --without-lvm
+	[ "$(place v/a)" = "/dev/ram2(0)" ]
 }
 
 @test "a thin pool in the group goes on, unchanged" {

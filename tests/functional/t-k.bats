@@ -773,7 +773,7 @@ flushes() {
 	rm /tmp/durable /tmp/log
 }
 
-@test "K the utility moves what it has opened; what others have made, by force only" {
+@test "K the utility moves what it has opened; what others have made, only if told to" {
 	dmbackup open "$S" f
 	writers
 	dmbackup mirror f --to "$T" --pivot
@@ -797,7 +797,9 @@ flushes() {
 	dmbackup job wait f
 	same_as "$S" "$T"
 	dmbackup mirror f --to "$S" --wait
-	dmbackup job complete f --force
+	run dmbackup job complete f --without-lvm
+	[ "$status" = 0 ]
+	[[ $output == *"would bring the old data back"* ]]
 	origin_is "$S"
 	no_jobs
 }
