@@ -254,7 +254,9 @@ check-rt: module-rt programs
 	@tests/check --rt $(CHECK)
 
 .PHONY: demo
-demo: deps
+demo:
+	@mkdir -p build
+	@tests/deps demo
 	@$(MAKE) --no-print-directory KVER=$$(tests/vm/kver $(firstword $(KERNELS))) module utility > build/demo.log 2>&1 || \
 		{ cat build/demo.log; exit 1; }
 	@tests/demo/run
