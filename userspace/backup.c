@@ -8,6 +8,7 @@
  */
 
 #include "dmbackup.h"
+#include "follow.h"
 #include "group.h"
 #include "lvm.h"
 
@@ -195,10 +196,16 @@ static int start(struct group *g, struct pair *pairs, bool *started)
 	int r = group_check(g);
 	unsigned int i;
 
+	/* What is made is removed again, whatever comes. */
+	follow_own();
 	if (!r)
 		r = make_all(g, pairs);
 	if (!r)
 		r = group_check(g);
+	if (!r && follow_interrupted()) {
+		say("backup: interrupted; nothing was started");
+		r = EX_CANCELLED;
+	}
 	if (!r)
 		r = group_start(g, started);
 	for (i = 0; r && i < g->nr; i++)

@@ -17,13 +17,12 @@
 
 static volatile sig_atomic_t interrupts;
 static int heeded;
-static struct sigaction old_int, old_term;
-static bool owned;
 
+/* The end of a terminal is told twice, by the kernel and by the shell. */
 static void on_interrupt(int sig)
 {
-	(void)sig;
-	interrupts++;
+	if (sig != SIGHUP || !interrupts)
+		interrupts++;
 }
 
 void follow_own(void)
@@ -32,24 +31,18 @@ void follow_own(void)
 	struct sigaction sa = {
 		.sa_handler = on_interrupt, .sa_flags = SA_RESTART
 	};
+	struct sigaction old;
 
-	sigaction(SIGINT, &sa, &old_int);
-	sigaction(SIGTERM, &sa, &old_term);
-	owned = true;
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	/* Not under nohup. */
+	if (!sigaction(SIGHUP, NULL, &old) && old.sa_handler != SIG_IGN)
+		sigaction(SIGHUP, &sa, NULL);
 }
 
 bool follow_interrupted(void)
 {
 	return interrupts != heeded;
-}
-
-static void disown(void)
-{
-	if (!owned)
-		return;
-	sigaction(SIGINT, &old_int, NULL);
-	sigaction(SIGTERM, &old_term, NULL);
-	owned = false;
 }
 
 static bool is_state(const char *answer, const char *state)
@@ -232,7 +225,6 @@ int follow_jobs(struct follow *f, unsigned int n, const char *title, bool bar)
 			usleep(bar ? 200000 : 300000);
 		}
 	}
-	disown();
 	for (i = 0; i < n; i++)
 		if (f[i].code && (!r || r == EX_CANCELLED))
 			r = f[i].code;

@@ -20,9 +20,10 @@ struct follow {
 };
 
 /*
- * From here to the end of following them Ctrl-C and SIGTERM are for the jobs:
- * the first cancels them, further ones do it by force. To be called before they
- * are started.
+ * From here on Ctrl-C, SIGTERM and the end of the terminal do not end this process,
+ * which cleans up what it made. While jobs are followed they are for those: the first
+ * cancels them, further ones do it by force. To be called before anything is made or
+ * started; calling it twice does no harm.
  */
 void follow_own(void);
 

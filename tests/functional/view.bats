@@ -384,13 +384,15 @@ copied_before() {
 		copied_before
 		rm /mnt/data/new
 	done
-	# Also if it is interrupted.
-	dmbackup backup v/data --to v/copy --force --id b --speed 64K --max-chunk 64K --fleece auto &
-	backup=$!
-	wait_for 60 running b
-	kill -INT $backup
-	! wait $backup
-	nothing_left
+	# Also if it is interrupted, or its terminal goes.
+	for signal in INT HUP; do
+		dmbackup backup v/data --to v/copy --force --id b --speed 64K --max-chunk 64K --fleece auto &
+		backup=$!
+		wait_for 60 running b
+		kill -$signal $backup
+		! wait $backup
+		nothing_left
+	done
 }
 
 @test "a fleece device that is given, and what is refused about one" {
