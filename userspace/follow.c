@@ -241,12 +241,10 @@ bool follow_until(const struct device *d, const char *id, const char *title,
 {
 	struct progress p = { .title = title, .began = now_ms() };
 	bool found = false, over = false, standby = false;
-	/* After a pivot LVM has to be told at once. */
-	bool soon = !strcmp(wanted, "concluded");
 	char *answer, *cause;
 
 	bar = bar || isatty(2);
-	while (!found && !over && !standby) {
+	while (!found && !over && !standby && !follow_interrupted()) {
 		answer = filter_show(d, id, &over);
 		found = answer && is_state(answer, wanted);
 		standby = answer && is_state(answer, "standby");
@@ -260,12 +258,11 @@ bool follow_until(const struct device *d, const char *id, const char *title,
 			hint("dmbackup job resume tries again, dmbackup job cancel --force gives up");
 			free(cause);
 		} else if (!found && !over) {
-			usleep(soon ? 10000 : 200000);
+			usleep(200000);
 		}
 		free(answer);
 	}
 	if (bar && !standby)
 		progress_clear();
-	free(p.state);
 	return found || over;
 }

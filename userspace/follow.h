@@ -44,8 +44,8 @@ bool follow_started(const struct follow *f, unsigned int n);
 int follow_jobs(struct follow *f, unsigned int n, const char *title, bool bar);
 
 /*
- * Waits until a job is in a state, or has concluded, or is gone. Ctrl-C ends the
- * waiting and nothing else. False: it stands by, which has been said.
+ * Waits until a job is in a state, or has concluded, or is gone. False: it stands by,
+ * which has been said; or follow_interrupted().
  */
 bool follow_until(const struct device *d, const char *id, const char *title,
 		  const char *wanted, bool bar);

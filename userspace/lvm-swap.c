@@ -5,6 +5,7 @@
 
 #include "lvm-swap.h"
 #include "dmbackup.h"
+#include "follow.h"
 #include "lvm.h"
 
 #include <errno.h>
@@ -71,7 +72,7 @@ static int lock_group(struct lvm_swap *s)
 			return EX_OK;
 		close(s->lock);
 		s->lock = -1;
-		if (now_ms() > end) {
+		if (now_ms() > end || follow_interrupted()) {
 			say("volume group %s is locked by an LVM command", s->vg);
 			break;
 		}

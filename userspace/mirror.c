@@ -88,6 +88,7 @@ int cmd_job_complete(int argc, char **argv, const struct options *o)
 		r = device_find_filter_locked(argv[0], &d);
 	if (!r)
 		r = find_target(&d, id, &target, &to);
+	follow_own();
 	if (!r)
 		r = move_to(&d, &to, id, id, o->without_lvm, o->progress);
 	free(target);
@@ -107,6 +108,19 @@ int mirror_check_target(const struct device *d, const struct device *to,
 	return r ? r : device_check_target(to, o->force);
 }
 
+/* Ctrl-C ends the waiting only: a copy that was begun is not to be lost by that. */
+static int wait_ready(const struct device *d, const char *id, const char *title,
+		      bool bar)
+{
+	bool ready = follow_until(d, id, title, "ready", bar);
+
+	if (!follow_interrupted())
+		return ready ? EX_OK : EX_FAILED;
+	say("%s: interrupted; job %s goes on", d->arg, id);
+	hint("dmbackup job complete moves the device when it is ready; dmbackup job cancel ends it");
+	return EX_CANCELLED;
+}
+
 static int run(const struct device *d, const struct device *to, const char *id,
 	       const char *words, const struct options *o)
 {
@@ -114,16 +128,17 @@ static int run(const struct device *d, const struct device *to, const char *id,
 	struct follow f = { .d = d, .id = id };
 	int r = mirror_check_target(d, to, o, o->allow_larger);
 
+	if (o->wait || o->pivot)
+		follow_own();
 	if (!r && o->pivot)
 		r = move_check(d, to, o->without_lvm);
 	if (!r)
 		r = filter_send(d, "mirror", "mirror start %s target=%u:%u %s",
 				id, to->major, to->minor, words);
-	if (!r && (o->wait || o->pivot) &&
-	    !follow_until(d, id, title, "ready", o->progress))
-		r = EX_FAILED;
+	if (!r && (o->wait || o->pivot))
+		r = wait_ready(d, id, title, o->progress);
 	/* If it failed by now, that is told here. */
-	if (!r && !follow_started(&f, 1)) {
+	if (!r && !follow_started(&f, 1) && !follow_interrupted()) {
 		r = follow_jobs(&f, 1, title, o->progress);
 		free(f.last);
 	} else if (!r && o->pivot) {

@@ -492,7 +492,8 @@ static int await_pivot(const struct move *m, const char *title, bool bar,
 			progress_job(&p, answer);
 		usleep(LOOK_US);
 		late = ms && now_ms() > p.began + ms;
-		stop = guard_interrupted();
+		/* Or it came before signals were blocked. */
+		stop = guard_interrupted() || follow_interrupted();
 		if (late || stop)
 			take_back(m);
 	}
@@ -546,6 +547,7 @@ static int guarded(struct move *m, const char *title, bool bar)
 	r = pivot(m, title, bar);
 	if (!r)
 		r = move_settle(m);
+	lvm_swap_end(&m->swap, m->untold);
 	guard_end(&g);
 	return r;
 }
@@ -556,7 +558,9 @@ int move_to(const struct device *d, const struct device *to, const char *id,
 	struct move m = { .d = *d, .to = *to, .id = id };
 	int r = move_begin(&m, without_lvm);
 
-	if (r)
+	if (follow_interrupted())
+		r = taken_back(&m, true);
+	else if (r)
 		hint("job %s follows on: dmbackup job complete tries again, dmbackup job cancel ends it",
 		     id);
 	else

@@ -389,6 +389,16 @@ complete_hung() {
 	holds before
 }
 
+@test "interrupted when it has moved: that is said, and nothing is left" {
+	echo before > /mnt/a/file
+	instead vgcfgrestore <<-'END'
+		[[ $* == *--test* ]] || kill -INT $PPID
+	END
+	says 0 'v/a has moved to the place of v/new' env PATH="/tmp/instead:$PATH" dmbackup mirror v/a --to v/new --pivot
+	nothing_left
+	[ "$(place v/a)" = "/dev/ram2(0)" ]
+}
+
 @test "killed while LVM is told: the guard waits for that, and tells it again" {
 	echo before > /mnt/a/file
 	rm -f /tmp/order

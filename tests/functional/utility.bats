@@ -147,6 +147,23 @@ follow() {
 	wait_for 60 job_is running
 }
 
+@test "Ctrl-C while a mirror is waited for ends the waiting, and that is said" {
+	mounted
+	dmbackup attach v/data
+	dmbackup mirror v/data --to v/copy --pivot --id m --speed 64K > /tmp/out 2>&1 &
+	pid=$!
+	wait_for 60 job_is running m
+	wait_for 60 catches $pid
+	kill -INT $pid
+	rc=0
+	wait $pid || rc=$?
+	cat /tmp/out
+	[ "$rc" = 7 ]
+	grep 'job m goes on' /tmp/out
+	job_is running m
+	dmbackup detach v/data --force
+}
+
 @test "attach does not undo what LVM does meanwhile" {
 	mounted
 	instead lvcreate <<-'END'
