@@ -112,6 +112,7 @@ bool parse_bytes(const char *what, const char *text, uint64_t *bytes);
 bool parse_seconds(const char *what, const char *text, uint64_t *ms);
 char *format_bytes(uint64_t bytes, char *buf, size_t size);
 uint64_t now_ms(void);
+void fill_descriptors(void);
 int code_of_errno(int err);
 
 /* verbs */

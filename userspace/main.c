@@ -10,6 +10,7 @@
 #include "dmbackup.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -348,6 +349,30 @@ static const char *option_name(int c)
 	return "";
 }
 
+static volatile sig_atomic_t nobody_reads;
+
+static void on_pipe(int sig)
+{
+	(void)sig;
+	nobody_reads = 1;
+}
+
+/*
+ * What was asked for is not there if it could not be written. If that is as nobody
+ * reads it any more, this ends as it would have at once, but now all is in order.
+ */
+static int written(const char *what, int r)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return r;
+	if (nobody_reads) {
+		signal(SIGPIPE, SIG_DFL);
+		raise(SIGPIPE);
+	}
+	say("%s: the output can't be written", what);
+	return r ? r : EX_FAILED;
+}
+
 /* Options anywhere on the line; which were given is kept for the verb's check. */
 static int parse_options(int argc, char **argv, struct options *o,
 			 int *given, int *nr_given, bool *help)
@@ -361,7 +386,7 @@ static int parse_options(int argc, char **argv, struct options *o,
 			return EX_USAGE_;
 		if (c == O_VERSION) {
 			printf("dmbackup %s\n", DMBACKUP_VERSION);
-			exit(EX_OK);
+			exit(written("--version", EX_OK));
 		}
 		if (c == 'h') {
 			*help = true;
@@ -469,21 +494,13 @@ static void find_commands(void)
 static int run(const struct verb *v, int argc, char **argv,
 	       const struct options *o)
 {
-	int r;
-
 	if (geteuid()) {
 		say("%s: this needs root", v->name);
 		return EX_FAILED;
 	}
 	find_commands();
 	dm_setup();
-	r = v->fn(argc, argv, o);
-	/* What was asked for is not there if it could not be written. */
-	if (fflush(stdout) || ferror(stdout)) {
-		say("%s: the output can't be written", v->name);
-		r = r ? r : EX_FAILED;
-	}
-	return r;
+	return written(v->name, v->fn(argc, argv, o));
 }
 
 int main(int argc, char **argv)
@@ -493,6 +510,9 @@ int main(int argc, char **argv)
 	const struct verb *v;
 	bool help = false;
 
+	fill_descriptors();
+	/* Not ignored: LVM's commands would inherit that. */
+	signal(SIGPIPE, on_pipe);
 	r = parse_options(argc, argv, &o, given, &nr_given, &help);
 	if (r)
 		return r;
@@ -505,7 +525,7 @@ int main(int argc, char **argv)
 		else
 			usage(stdout, argc && is_object(argv[0]) ? argv[0] :
 								   NULL);
-		return EX_OK;
+		return written("--help", EX_OK);
 	}
 	if (!v)
 		return no_verb(argc, argv);

@@ -7,10 +7,12 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static const char *about;
 
@@ -166,6 +168,22 @@ uint64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000ull + ts.tv_nsec / 1000000;
+}
+
+/*
+ * What is opened first would be taken for standard output or error, if that is closed,
+ * and get what is printed: an image, say. Nothing is lost without notice: this can't be
+ * written.
+ */
+void fill_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDONLY);
+	} while (fd >= 0 && fd < 2);
+	if (fd > 2)
+		close(fd);
 }
 
 /* The exit code for what the kernel refused with. */

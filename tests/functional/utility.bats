@@ -405,6 +405,13 @@ finish_detach() { dmbackup detach v/data || { dmbackup attach v/data && dmbackup
 	# it has been made, and the result can be told from one that failed
 	says 1 "backup: the output can't be written" bash -c 'dmbackup backup v/data --to v/copy --json > /dev/full'
 	e2fsck -fn /dev/v/copy
+	says 1 "can't be written" bash -c 'dmbackup --version > /dev/full'
+	says 1 "can't be written" bash -c 'dmbackup backup --help > /dev/full'
+	# what is opened is not taken for what is closed
+	lock=/run/dmbackup/$(devno /dev/v/data).lock
+	says 5 '' bash -c 'dmbackup attach v/data >&- 2>&-'
+	[ -f "$lock" ]
+	[ ! -s "$lock" ]
 	"${here[@]}" detach v/data
 	umount /mnt/data
 }
