@@ -204,7 +204,13 @@ int code_of_errno(int err)
 	case EINVAL:
 	case ERANGE:
 	case ENOSPC:
+	case EOPNOTSUPP:
+	case EFBIG:
+	case ENOTBLK:
+	case EAGAIN:
 		return EX_REFUSED;
+	case EUCLEAN:		/* a bitmap that is inconsistent */
+		return EX_NO;
 	case ECANCELED:
 		return EX_CANCELLED;
 	default:
