@@ -28,6 +28,8 @@ build := build/$(KVER)
 module := $(build)/dm_backup.ko
 
 PREFIX ?= /usr/local
+# Where rules of packages go, for one: /usr/lib/udev/rules.d
+UDEVDIR ?= /etc/udev/rules.d
 CFLAGS ?= -O2 -g
 warnings := -Wall -Wextra -Wshadow -Wformat=2
 
@@ -48,7 +50,7 @@ install-utility: utility
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dmbackup
 	install -D -m 644 userspace/dmbackup@.service \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/dmbackup@.service
-	install -D -m 644 userspace/56-dm-backup.rules $(DESTDIR)/etc/udev/rules.d/56-dm-backup.rules
+	install -D -m 644 userspace/56-dm-backup.rules $(DESTDIR)$(UDEVDIR)/56-dm-backup.rules
 
 # From all kernels; what dkms has installed is for dkms to remove.
 .PHONY: uninstall
@@ -57,7 +59,7 @@ uninstall:
 		$(DESTDIR)$(PREFIX)/share/man/man8/dmbackup.8 \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/dmbackup \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/dmbackup@.service \
-		$(DESTDIR)/etc/udev/rules.d/56-dm-backup.rules
+		$(DESTDIR)$(UDEVDIR)/56-dm-backup.rules
 	@for m in $(DESTDIR)/lib/modules/*/updates/dm_backup.ko; do \
 		[ -e "$$m" ] || continue; \
 		echo "rm $$m"; rm "$$m"; \
