@@ -74,10 +74,49 @@ struct attach {
 	bool resuming;		/* the lower device was there already */
 };
 
+/*
+ * LVM is moving its extents: it loads the volume's table again when that has ended,
+ * and takes the device away that the copy below the filter would stand on.
+ */
+static bool is_pvmove(const char *word)
+{
+	unsigned int ma, mi, n;
+	struct dm_dev on;
+	char rest, *at;
+
+	if (sscanf(word, "%u:%u%c", &ma, &mi, &rest) != 2 ||
+	    dm_by_devno(ma, mi, &on) || strncmp(on.uuid, "LVM-", 4))
+		return false;
+	/* "vg-pvmove0"; hyphens of other names are doubled. */
+	at = strstr(on.name, "-pvmove");
+	return at && at > on.name && at[-1] != '-' &&
+	       sscanf(at, "-pvmove%u", &n) == 1;
+}
+
+static bool is_being_moved(const struct dm_segment *seg)
+{
+	char *params = xstrdup(seg->params), *rest = NULL, *word;
+	bool yes = false;
+
+	for (word = strtok_r(params, " ", &rest); word && !yes;
+	     word = strtok_r(NULL, " ", &rest))
+		yes = is_pvmove(word);
+	/* It may hold a key. */
+	explicit_bzero(params, strlen(seg->params));
+	free(params);
+	return yes;
+}
+
 static int attach_check_table(const struct attach *a)
 {
 	unsigned int i, j;
 
+	for (i = 0; i < a->old.n; i++)
+		if (is_being_moved(&a->old.seg[i])) {
+			say("%s: is being moved by pvmove", a->d->arg);
+			hint("wait for its end, or pvmove --abort");
+			return EX_REFUSED;
+		}
 	for (i = 0; i < a->old.n; i++) {
 		for (j = 0; movable[j]; j++)
 			if (!strcmp(a->old.seg[i].type, movable[j]))

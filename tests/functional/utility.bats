@@ -275,6 +275,12 @@ assert jobs[0]["id"] == "b", jobs'
 	dmsetup create snap-origin --table "0 8192 snapshot-origin /dev/ram3"
 	says 5 'snapshot-origin .*open' dmbackup attach snap-origin
 	dmsetup remove snap-origin
+	# as LVM has it while it moves extents
+	dmsetup create v-pvmove0 --uuid LVM-moves --table "0 8192 linear /dev/ram3 0"
+	dmsetup create moved --table "0 8192 linear /dev/mapper/v-pvmove0 0"
+	says 5 'is being moved by pvmove' dmbackup attach moved
+	dmsetup remove moved
+	dmsetup remove v-pvmove0
 	says 5 'is not a device-mapper device' dmbackup attach /dev/ram3
 	# dm would put a filter beside the volumes that are on it
 	says 5 'is in use' dmbackup open $S x
