@@ -328,6 +328,13 @@ char *device_mountpoint(const struct device *d)
 	return where;
 }
 
+bool device_is_seen_at(const struct device *d, const char *dir)
+{
+	dev_t dev;
+
+	return mounted_at(dir, true, &dev) && dev == makedev(d->major, d->minor);
+}
+
 int device_open(const struct device *d, int flags)
 {
 	char path[64];

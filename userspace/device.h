@@ -90,4 +90,7 @@ char *device_lv_name(const struct dm_dev *dm);
 /* Where it is mounted: to be freed; NULL if nowhere. */
 char *device_mountpoint(const struct device *d);
 
+/* Is it what is seen at @dir, not covered by something that was mounted later? */
+bool device_is_seen_at(const struct device *d, const char *dir);
+
 #endif

@@ -37,6 +37,7 @@ struct making {
 	char kind[SCRATCH_KIND_SIZE];	/* of what was made, or "" */
 	bool begun;			/* the job is ours */
 	bool made;			/* the device is there */
+	char *dir;			/* where to mount it, or NULL */
 	bool mounted;
 };
 
@@ -121,22 +122,36 @@ static int view_mount(const struct device *d, const char *name,
 	return r;
 }
 
+static int unmount_from(const struct view *v, const struct device *d,
+			const char *dir)
+{
+	int err;
+
+	/* umount2() takes what is on top. */
+	if (!device_is_seen_at(d, dir)) {
+		say("%s: something else is mounted over it on %s", v->dm.name,
+		    dir);
+		return EX_REFUSED;
+	}
+	if (!umount2(dir, UMOUNT_NOFOLLOW))
+		return EX_OK;
+	err = errno;
+	say("%s: can't be unmounted from %s: %s", v->dm.name, dir,
+	    strerror(err));
+	return err == EBUSY ? EX_REFUSED : EX_FAILED;
+}
+
 static int view_unmount(const struct view *v)
 {
 	struct device d = { .major = v->dm.major, .minor = v->dm.minor };
+	int r = EX_OK;
 	char *dir;
 
-	while ((dir = device_mountpoint(&d))) {
-		int err = umount2(dir, UMOUNT_NOFOLLOW) ? errno : 0;
-
-		if (err)
-			say("%s: can't be unmounted from %s: %s", v->dm.name,
-			    dir, strerror(err));
+	while (!r && (dir = device_mountpoint(&d))) {
+		r = unmount_from(v, &d, dir);
 		free(dir);
-		if (err)
-			return err == EBUSY ? EX_REFUSED : EX_FAILED;
 	}
-	return EX_OK;
+	return r;
 }
 
 /*------------------------------------------------------------------*/
@@ -340,10 +355,10 @@ static int view_make(struct making *m)
 		return r;
 	r = device_make(m);
 	m->made = !r;
-	if (!r && m->o->mount)
-		r = view_mount(&m->d, m->name, m->o->mount);
+	if (!r && m->dir)
+		r = view_mount(&m->d, m->name, m->dir);
 	if (!r && follow_interrupted()) {
-		m->mounted = !!m->o->mount;
+		m->mounted = m->dir;
 		r = EX_CANCELLED;
 	}
 	return r;
@@ -353,7 +368,7 @@ static int view_make(struct making *m)
 static void unmake(const struct making *m)
 {
 	if (m->mounted)
-		umount2(m->o->mount, UMOUNT_NOFOLLOW);
+		umount2(m->dir, UMOUNT_NOFOLLOW);
 	if (m->made && dm_remove(m->name)) {
 		say("%s: can't be removed: %s", m->name, dm_why());
 		return;
@@ -362,6 +377,18 @@ static void unmake(const struct making *m)
 		return;
 	if (m->kind[0])
 		scratch_remove(m->lv, m->name, m->kind);
+}
+
+/* As the kernel names it: links are followed once. */
+static int find_dir(struct making *m)
+{
+	if (!m->o->mount)
+		return EX_OK;
+	m->dir = realpath(m->o->mount, NULL);
+	if (m->dir)
+		return EX_OK;
+	say("--mount: %s: %s", m->o->mount, strerror(errno));
+	return EX_NODEV;
 }
 
 static int check_options(const struct options *o)
@@ -389,6 +416,8 @@ int cmd_view_create(int argc, char **argv, const struct options *o)
 	(void)argc;
 	if (!r)
 		r = check_name(m.name);
+	if (!r)
+		r = find_dir(&m);
 	/* No filter is taken out meanwhile. */
 	if (!r)
 		r = device_find_filter_locked(argv[0], &m.d);
@@ -407,6 +436,7 @@ int cmd_view_create(int argc, char **argv, const struct options *o)
 		say("%s: no view was made", m.d.arg);
 	free(m.job);
 	free(m.share);
+	free(m.dir);
 	free(m.lv);
 	return r;
 }

@@ -46,7 +46,8 @@ origin_is_found() {
 
 @test "a view of a mounted LV, its scratch a thin volume, mounted" {
 	volumes thin
-	[ "$(dmbackup view create v/data now --mount /mnt/view)" = /dev/mapper/now ]
+	ln -sfn /mnt/view /tmp/view
+	[ "$(dmbackup view create v/data now --mount /tmp/view)" = /dev/mapper/now ]
 	echo after > /mnt/data/marker
 	sync /mnt/data/marker
 	[ "$(cat /mnt/view/marker)" = before ]
@@ -57,6 +58,10 @@ origin_is_found() {
 	! grep -i duplicate /tmp/lvs
 	tar -C /mnt/view -cf - . | tar -t | grep marker
 	says 5 'has the view now' dmbackup detach v/data
+	# what covers it is not what goes
+	mount -t tmpfs cover /mnt/view
+	says 5 'something else is mounted over it' dmbackup view remove now
+	umount /mnt/view
 	dmbackup view remove now
 	nothing_left
 	! mountpoint -q /mnt/view
