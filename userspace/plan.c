@@ -103,8 +103,13 @@ int plan_settle(const struct device *d, struct plan *p)
 		if (why)
 			p->full = xasprintf("bitmap '%s': %s", p->bitmap, why);
 	}
-	if (p->level == LEVEL_FULL) {
-		p->remove = found && (b.inconsistent || !b.recording);
+	if (p->level == LEVEL_FULL && found && !b.inconsistent && !b.recording) {
+		say("%s: bitmap '%s' is disabled: a full backup would begin it anew, and what it has would be lost",
+		    d->arg, p->bitmap);
+		hint("dmbackup bitmap remove, if it is not needed; or another name for --bitmap");
+		r = EX_REFUSED;
+	} else if (p->level == LEVEL_FULL) {
+		p->remove = found && b.inconsistent;
 		p->add = !found || p->remove;
 	} else if (why) {
 		say("%s: a full backup is needed: bitmap '%s': %s", d->arg,

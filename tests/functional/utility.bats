@@ -548,6 +548,11 @@ usage_options() { grep -o -- '--[a-z-]*' | grep -vx -e --help | sort -u | xargs;
 	says 4 "there is no bitmap 'nix'" dmbackup bitmap show v/data nix
 	says 2 'blanks' dmbackup bitmap add v/data 'a b'
 	says 2 'granularity' dmbackup bitmap add v/data x --granularity 100
+	# what it has is not lost by a backup that could begin it anew
+	before=$(dmbackup bitmap dump v/data second)
+	says 5 "'second' is disabled" dmbackup backup v/data --to v/copy --force --level full --bitmap second
+	says 5 "'second' is disabled" dmbackup backup v/data --to v/copy --force --level auto --bitmap second
+	[ "$(dmbackup bitmap dump v/data second)" = "$before" ]
 	dmbackup bitmap enable v/data second
 	dmbackup bitmap disable v/data second
 	dmbackup bitmap clear v/data second
