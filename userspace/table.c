@@ -4,6 +4,7 @@
  */
 
 #include "table.h"
+#include "json.h"
 
 #include <libsmartcols.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@ void table_begin(struct table *t, const char *name,
 	t->table = scols_new_table();
 	t->columns = columns;
 	t->bytes = o->bytes || o->json;
+	t->json = o->json;
 	t->line = NULL;
 	scols_table_enable_json(t->table, o->json);
 	scols_table_enable_noheadings(t->table, o->noheadings);
@@ -53,7 +55,10 @@ void table_row(struct table *t)
 
 void table_text(struct table *t, unsigned int column, const char *text)
 {
-	scols_line_set_data(t->line, column, text);
+	char *clean = t->json && text ? json_clean(text) : NULL;
+
+	scols_line_set_data(t->line, column, clean ? clean : text);
+	free(clean);
 }
 
 void table_number(struct table *t, unsigned int column, uint64_t n)

@@ -33,6 +33,7 @@ struct table {
 	struct libscols_line *line;
 	const struct column *columns;
 	bool bytes;
+	bool json;
 };
 
 /* @name: of the JSON's array. @columns: @n of them, used until table_end(). */
