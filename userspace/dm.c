@@ -102,9 +102,10 @@ static void kmsg_reason(int fd)
 
 static struct dm_task *task(int type, const char *name)
 {
-	struct dm_task *t = dm_task_create(type);
+	struct dm_task *t;
 
 	why[0] = '\0';
+	t = dm_task_create(type);
 	if (!t || (name && !dm_task_set_name(t, name))) {
 		if (t)
 			dm_task_destroy(t);

@@ -94,7 +94,7 @@ struct verb {
 	int min_args;
 	int max_args;
 	const char *usage;
-	const char *takes;	/* option letters, see main.c */
+	const char *takes;	/* names of its options, see main.c */
 	const char *help;
 	int (*fn)(int argc, char **argv, const struct options *o);
 };

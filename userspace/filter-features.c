@@ -7,6 +7,7 @@
 #include "dm.h"
 #include "dmbackup.h"
 #include "metadata.h"
+#include "words.h"
 
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -63,6 +64,11 @@ int features_read(const struct options *o, struct features *f)
 		add_feature(f, "cbw_timeout",
 			    xasprintf("%llu", (unsigned long long)v));
 	}
+	if ((o->discard && !is_word("--discard", o->discard)) ||
+	    (o->on_metadata_error &&
+	     !is_word("--on-metadata-error", o->on_metadata_error)) ||
+	    (o->after_crash && !is_word("--after-crash", o->after_crash)))
+		return EX_USAGE_;
 	if (o->discard)
 		add_feature(f, "discard", xstrdup(o->discard));
 	if ((o->on_metadata_error || o->after_crash) && !o->metadata) {

@@ -231,6 +231,7 @@ assert jobs[0]["id"] == "b", jobs'
 	says 2 'is missing' dmbackup job set-speed v/data
 	dmsetup create plain --table "0 8192 linear /dev/ram3 0"
 	says 5 'buffer' dmbackup attach plain --buffer 1K
+	says 2 "can't be sent" dmbackup attach plain --discard 'auto metadata'
 	[ "$(types plain)" = linear ]
 	[ -z "$(dmbackup job list v/data --noheadings)" ]
 }
