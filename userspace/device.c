@@ -25,9 +25,6 @@
 
 #define MAX_DEPTH 32
 
-#define LOCK_DIR "/run/dmbackup"
-#define LOCK_MS 30000
-
 /*------------------------------------------------------------------*/
 /* sysfs */
 
@@ -231,8 +228,8 @@ static int lock(const struct device *d)
 	char path[64];
 	int fd;
 
-	mkdir(LOCK_DIR, 0700);
-	snprintf(path, sizeof(path), LOCK_DIR "/%u:%u.lock", d->major, d->minor);
+	mkdir(RUN_DIR, 0700);
+	snprintf(path, sizeof(path), RUN_DIR "/%u:%u.lock", d->major, d->minor);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
 		say("%s: %s: %s", d->arg, path, strerror(errno));

@@ -16,6 +16,12 @@
 
 #define DMBACKUP_VERSION "0.1"
 
+/* What is there while commands run: locks, and what LVM is to be told. */
+#define RUN_DIR "/run/dmbackup"
+
+/* How long a lock is waited for. */
+#define LOCK_MS 30000
+
 /* Exit codes, as documented in dmbackup(8). */
 enum {
 	EX_OK		= 0,
@@ -113,6 +119,7 @@ bool parse_seconds(const char *what, const char *text, uint64_t *ms);
 char *format_bytes(uint64_t bytes, char *buf, size_t size);
 uint64_t now_ms(void);
 void fill_descriptors(void);
+bool load_module(const char *name, const char *option);
 int code_of_errno(int err);
 
 /* verbs */

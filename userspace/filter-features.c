@@ -10,22 +10,10 @@
 #include "words.h"
 
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 int features_load_module(void)
 {
-	pid_t pid;
-	int status;
-
-	if (dm_has_target("backup"))
-		return EX_OK;
-	pid = fork();
-	if (!pid) {
-		execlp("modprobe", "modprobe", "dm_backup", (char *)NULL);
-		_exit(127);
-	}
-	if (pid > 0 && waitpid(pid, &status, 0) == pid && !status)
+	if (dm_has_target("backup") || load_module("dm_backup", NULL))
 		return EX_OK;
 	say("the kernel module dm_backup can't be loaded");
 	hint("is it installed for this kernel (sudo make install), and signed if Secure Boot asks for that?");

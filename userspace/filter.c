@@ -109,6 +109,13 @@ int filter_read(const struct device *d, struct filter *f)
 	return EX_FAILED;
 }
 
+int filter_find(const char *arg, struct device *d, struct filter *f)
+{
+	int r = device_find_filter(arg, d);
+
+	return r ? r : filter_read(d, f);
+}
+
 void filter_free(struct filter *f)
 {
 	free(f->jobs);

@@ -68,6 +68,9 @@ bool filter_is_dry_run(void);
 char *filter_ask(const struct device *d, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Finds a device that has a filter, and what is said of that. The same. */
+int filter_find(const char *arg, struct device *d, struct filter *f);
+
 /*
  * "job show", to be freed, or NULL. *@gone: there is no such job, or filter, any more;
  * else it is worth asking again.

@@ -18,9 +18,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RUN_DIR "/run/dmbackup"
-#define LOCK_MS 30000
-
 /*------------------------------------------------------------------*/
 /* The lock: a file of LVM's, with flock(2), removed by whoever is done with it */
 

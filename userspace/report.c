@@ -243,9 +243,7 @@ int cmd_status(int argc, char **argv, const struct options *o)
 	int r;
 
 	(void)argc;
-	r = device_find_filter(argv[0], &d);
-	if (!r)
-		r = filter_read(&d, &f);
+	r = filter_find(argv[0], &d, &f);
 	if (r)
 		return r;
 	r = report_filter(&d, &f, o);

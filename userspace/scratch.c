@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define INFIX		"-dmbackup-view-"
@@ -156,20 +155,6 @@ static bool write_attribute(unsigned int nr, const char *name, uint64_t value)
 	return ok;
 }
 
-static void zram_load(void)
-{
-	pid_t pid = fork();
-	int status;
-
-	if (!pid) {
-		execlp("modprobe", "modprobe", "-q", "zram", "num_devices=0",
-		       (char *)NULL);
-		_exit(127);
-	}
-	if (pid > 0)
-		waitpid(pid, &status, 0);
-}
-
 static int zram_remove(unsigned int nr)
 {
 	char *text = xasprintf("%u", nr);
@@ -187,7 +172,7 @@ static int zram_make(const struct device *d, uint64_t limit, struct device *s,
 	int r, n;
 
 	if (access(ZRAM_CONTROL, F_OK))
-		zram_load();
+		load_module("zram", "num_devices=0");
 	f = fopen(ZRAM_CONTROL "/hot_add", "re");
 	n = f ? fscanf(f, "%u", nr) : 0;
 	if (f)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -184,6 +185,20 @@ void fill_descriptors(void)
 	} while (fd >= 0 && fd < 2);
 	if (fd > 2)
 		close(fd);
+}
+
+/* @option: one of the module's, or NULL. */
+bool load_module(const char *name, const char *option)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		execlp("modprobe", "modprobe", "-q", name, option,
+		       (char *)NULL);
+		_exit(127);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
 }
 
 /* The exit code for what the kernel refused with. */
