@@ -76,6 +76,19 @@ static inline void bk_bdev_close(struct bk_bdev *b)
 }
 
 /*
+ * Two openings of one device change places, but for @bdev, which is the same and may
+ * be in use.
+ */
+static inline void bk_bdev_swap(struct bk_bdev *a, struct bk_bdev *b)
+{
+#ifdef BK_HAVE_BDEV_FILE
+	swap(a->file, b->file);
+#else
+	swap(a->mode, b->mode);
+#endif
+}
+
+/*
  * A count of a device's claims, for comparing: one may count more than once. It is
  * changed under a lock of the block layer's: who has a claim sees all that were
  * there before, and may miss one that comes.

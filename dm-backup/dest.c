@@ -104,12 +104,16 @@ static bool bk_dest_closing(dev_t dev)
 static int bk_dest_try_open(struct bk_dest *dest)
 {
 	struct bk_bdev b;
+	dev_t dev;
 	int r;
 
 	if (dest->path) {
-		r = lookup_bdev(dest->path, &dest->dev);
+		r = lookup_bdev(dest->path, &dev);
 		if (r)
 			return r;
+		spin_lock(&bk_dests_lock);
+		dest->dev = dev;
+		spin_unlock(&bk_dests_lock);
 	}
 	/*
 	 * Unbound: a guest's write never waits for this, only its budget. Made
@@ -188,12 +192,12 @@ static void bk_dest_share_work(struct work_struct *work)
 	struct bk_bdev b;
 	int r;
 
-	/* The same device: writes that are in flight don't notice. */
 	r = bk_bdev_open(&b, dest->dev, NULL);
 	if (!r) {
-		dest->claim = dest->bdev;
 		dest->claims = bk_bdev_claims(b.bdev);
-		dest->bdev = b;
+		/* Writes that are in flight, and views, use bdev: it stays. */
+		bk_bdev_swap(&dest->bdev, &b);
+		dest->claim = b;
 	}
 	memalloc_noio_restore(noio);
 	bk_dest_done(dest, r);

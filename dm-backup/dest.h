@@ -79,7 +79,7 @@ struct bk_slot {
  * @users:	see above; also while it is being opened or flushed
  * @viewers:	how many of them are views
  * @list:	on the list of all destinations
- * @dev:	device number
+ * @dev:	device number; until it is open, by a path, under the lock of @list
  * @path:	to look @dev up by when it is opened, or NULL
  * @bdev:	the open device; @bdev.bdev is NULL before and after
  * @claim:	once it is shared, the opening that claims it, until that is let go of
