@@ -288,7 +288,7 @@ size_t bk_store_status(struct bk_origin *origin, char *buf, size_t size)
 	return scnprintf(buf, size, "5 %s %s %u %lu %llu", store->name,
 			 READ_ONCE(store->failed) ? "failed" :
 			 store->read_only ? "read_only" :
-			 store->live ? "ok" : "stopped",
+			 READ_ONCE(store->live) ? "ok" : "stopped",
 			 READ_ONCE(store->failed) ? 0 :
 			 bitmap_weight(store->hot, regions), regions,
 			 1ULL << store->shift);

@@ -399,7 +399,7 @@ static void bk_status_table(struct bk_instance *in, char *result,
 				  in->zeroes_as_data);
 	size_t sz = 0;
 
-	DMEMIT("%s", in->dev->name);
+	DMEMIT("%s", READ_ONCE(in->dev)->name);	/* a pivot may exchange it */
 	if (words)
 		DMEMIT(" %u", words);
 	if (buffer)
@@ -435,7 +435,7 @@ static void bk_backup_status(struct dm_target *ti, status_type_t type,
 	case STATUSTYPE_IMA:
 		DMEMIT_TARGET_NAME_VERSION(ti->type);
 		DMEMIT(",origin=%s,buffer=%zu,cbw_timeout=%u,discard=%s",
-		       in->dev->name, in->budget >> SECTOR_SHIFT,
+		       READ_ONCE(in->dev)->name, in->budget >> SECTOR_SHIFT,
 		       in->cbw_timeout, bk_discard_names[in->discard]);
 		DMEMIT(",metadata=%s,on_metadata_error=%s,after_crash=%s,write_zeroes=%s;",
 		       in->origin->store ? in->origin->store->name : "-",
