@@ -260,8 +260,8 @@ static void bk_mop_write_done(struct bk_write *write)
 	if (write->io.bio.bi_bdev)
 		mc->late = false;
 	WRITE_ONCE(mc->done, mc->done + write->sectors);
+	op->sector += write->sectors;	/* bk_mcopy_left() looks */
 	spin_unlock(&mc->lock);
-	op->sector += write->sectors;
 	if (op->sector < op->end && bk_mop_read_on(op))
 		return;
 	bk_mop_finish(op, op->sector == op->end);
