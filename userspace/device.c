@@ -572,3 +572,41 @@ int device_check_target(const struct device *d, bool force)
 	}
 	return EX_OK;
 }
+
+/* 0 or an errno. Each of what is found is wiped, and looked for once more. */
+static int wipe_signatures(int fd)
+{
+	blkid_probe pr = blkid_new_probe();
+	int r = EIO;
+
+	if (!pr)
+		return ENOMEM;
+	if (!blkid_probe_set_device(pr, fd, 0, 0)) {
+		blkid_probe_enable_superblocks(pr, 1);
+		blkid_probe_set_superblocks_flags(pr, BLKID_SUBLKS_MAGIC);
+		blkid_probe_enable_partitions(pr, 1);
+		blkid_probe_set_partitions_flags(pr, BLKID_PARTS_MAGIC);
+		do {
+			r = blkid_do_probe(pr);
+		} while (!r && !blkid_do_wipe(pr, 0));
+		/* 1: nothing is left */
+		r = r == 1 ? 0 : EIO;
+	}
+	blkid_free_probe(pr);
+	return r || !fsync(fd) ? r : errno;
+}
+
+int device_wipe_signatures(const struct device *d)
+{
+	int fd = device_open(d, O_RDWR | O_EXCL);
+	int err = fd < 0 ? errno : wipe_signatures(fd);
+
+	if (fd >= 0)
+		close(fd);
+	if (!err)
+		return EX_OK;
+	say("%s: may be taken for the device that was viewed: signatures can't be wiped: %s",
+	    d->arg, strerror(err));
+	hint("wipefs --all %s", d->arg);
+	return EX_FAILED;
+}

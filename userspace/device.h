@@ -62,6 +62,12 @@ int device_check_target(const struct device *d, bool force);
 /* The same, whatever is on it. */
 int device_check_unused(const struct device *d);
 
+/*
+ * Nothing is to be found on @d any more, by libblkid, udev or LVM; what can be found is
+ * wiped, the rest stays. 0, or an exit code after saying why not.
+ */
+int device_wipe_signatures(const struct device *d);
+
 /* Has @d the file system of @of, by its UUID? */
 enum likeness {
 	LIKE_SAME,

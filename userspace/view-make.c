@@ -14,6 +14,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -465,6 +466,33 @@ static int check_lender(const struct device *d, const struct view *v,
 	return r;
 }
 
+/*
+ * A view's own job ends, whose scratch device was given. Pieces of what was overwritten
+ * are left there, at their places: a superblock would be taken for that of the device,
+ * at the next boot at the latest.
+ */
+static int job_end_given(const struct device *d, const char *job)
+{
+	char *answer = filter_ask(d, "job show %s", job);
+	char *target = answer ? show_value(answer, "target") : NULL;
+	struct device s;
+	int fd = -1, r;
+
+	/* As long as it is open its number is no other device's. */
+	if (target && !device_find(target, &s))
+		fd = device_open(&s, O_RDONLY);
+	if (fd >= 0 && s.is_dm)
+		s.arg = s.dm.name;
+	r = job_end(d, job);
+	if (!r && fd >= 0)
+		r = device_wipe_signatures(&s);
+	if (fd >= 0)
+		close(fd);
+	free(target);
+	free(answer);
+	return r;
+}
+
 /* What was made for the view @name, which has gone. */
 static int remove_made(const struct device *d, const char *lv,
 		       const char *name, const char *job)
@@ -474,8 +502,10 @@ static int remove_made(const struct device *d, const char *lv,
 
 	if (!job_is_own(job, name, kind))
 		return EX_OK;
-	if (d)
+	if (d && kind[0])
 		r = job_end(d, job);
+	else if (d)
+		r = job_end_given(d, job);
 	if (!r && kind[0])
 		r = scratch_remove(lv, name, kind);
 	return r;
