@@ -40,6 +40,9 @@ nothing_left() {
 # Whoever looks a device up by what is on it finds the one that is in use.
 origin_is_found() {
 	udevadm trigger --settle --subsystem-match=block
+	links_lead_to_origin
+}
+links_lead_to_origin() {
 	[ "$(readlink -f /dev/disk/by-label/data)" = "$(readlink -f /dev/v/data)" ]
 	[ "$(readlink -f "/dev/disk/by-uuid/$(blkid -s UUID -o value /dev/v/data)")" = "$(readlink -f /dev/v/data)" ]
 }
@@ -163,7 +166,7 @@ gone_for_others() { [[ $(told "$1") == *ACTION=remove* ]]; }
 	dd if=/dev/mapper/part of=/dev/null bs=4k skip=$((start / 4096)) count=1 iflag=direct status=none
 	says 5 'is in use' dmbackup view create v/data other --scratch v/copy
 	dmbackup view remove part
-	dmbackup view create v/data all --scratch v/copy --force --discards
+	dmbackup view create v/data all --scratch v/copy --discards
 	dd if=/dev/mapper/all of=/dev/null bs=4k skip=1024 count=1 iflag=direct status=none
 	blkdiscard -o 4M -l 1M /dev/mapper/all
 	! dd if=/dev/mapper/all of=/dev/null bs=4k skip=1024 count=1 iflag=direct status=none
@@ -171,6 +174,41 @@ gone_for_others() { [[ $(told "$1") == *ACTION=remove* ]]; }
 	! dd if=/dev/mapper/all of=/dev/null bs=4k skip=1536 count=1 iflag=direct status=none
 	dmbackup view remove all
 	nothing_left
+}
+
+label_on() { [ "$(blkid -p -o value -s LABEL "$1")" = data ]; }
+# udev looks at it, after all others have been looked at
+look_again() { udevadm trigger --settle --action=change --name-match="$(readlink -f "$1")"; }
+
+@test "devices that are given have a superblock like the origin's: links lead to the origin" {
+	local d
+	volumes
+	dmbackup view create v/data now --scratch v/copy
+	umount /mnt/data # writes the superblock, as freezing it may have before
+	label_on /dev/v/copy
+	look_again /dev/v/copy
+	links_lead_to_origin
+	dmbackup view remove now
+	# nobody is to find it at the next boot
+	[ -z "$(blkid -p /dev/v/copy)" ]
+	udevadm settle
+	[[ $(udevadm info -q symlink -n /dev/v/copy) != *by-label* ]]
+	links_lead_to_origin
+	nothing_left
+	# A copy is left as it is. There is a filter: it comes first.
+	dmbackup backup v/data --to v/copy
+	label_on /dev/v/copy
+	look_again /dev/v/copy
+	links_lead_to_origin
+	dmbackup detach v/data
+	# A volume with such a name has no links, filter or not.
+	lvcreate -qq -y -Wy -n my-dmbackup-scratch -L 4M v $S
+	d=/dev/v/my-dmbackup-scratch
+	mkfs.ext4 -q -L mine $d
+	look_again $d
+	[ "$(blkid -p -o value -s LABEL $d)" = mine ]
+	[ ! -e /dev/disk/by-label/mine ]
+	udevadm info -q property -n $d | grep -x UDISKS_IGNORE=1
 }
 
 @test "two views that share what is saved" {
