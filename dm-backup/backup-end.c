@@ -146,11 +146,11 @@ static int bk_backup_end_bitmap(struct bk_backup *b, bool hurry)
 
 	if (!b->bitmap && !b->allocated)
 		return 0;
-	if (b->bitmap && READ_ONCE(b->bitmap->deriving)) {
-		/* What it had is to be known first: that waits for the origin. */
+	if (b->bitmap && bk_bitmap_is_unsettled(origin, b->bitmap)) {
 		bk_job_wake_in(&b->job, BK_RELEASE_TICK_MS);
 		return -EINPROGRESS;
 	}
+	drop &= !b->bitmap || !READ_ONCE(b->bitmap->ceding);
 	if (b->bitmap && b->job.err &&
 	    b->params.bitmap_mode == BK_MODE_ALWAYS && !b->settled) {
 		r = bk_backup_keep_uncopied(b, hurry);

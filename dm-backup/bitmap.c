@@ -288,6 +288,21 @@ void bk_bitmap_promote(struct bk_bitmap *bitmap)
 }
 
 /**
+ * bk_bitmap_is_unsettled - is it too early for a job to say what becomes of it?
+ * @origin:	the filter
+ * @bitmap:	the bitmap, the job's
+ *
+ * What it had is to be known first: that waits for the origin. And it is to be on
+ * disk wherever it has been merged into: for that, a filter that goes does not wait,
+ * and the bitmap keeps what it had. Until then the transaction looks at it.
+ */
+bool bk_bitmap_is_unsettled(struct bk_origin *origin, struct bk_bitmap *bitmap)
+{
+	return READ_ONCE(bitmap->deriving) ||
+	       (READ_ONCE(bitmap->ceding) && !READ_ONCE(origin->dead));
+}
+
+/**
  * bk_bitmap_abdicate - what the bitmap had is taken care of
  * @origin:	the filter
  * @bitmap:	the bitmap, in use, its job's cut made and drained; the filter's
@@ -343,7 +358,8 @@ void bk_bitmap_release(struct bk_origin *origin, struct bk_bitmap *bitmap)
 	bk_bits_put(bitmap->next);
 	bitmap->next = NULL;
 	bitmap->started = false;
-	bitmap->deriving = false;
+	WRITE_ONCE(bitmap->deriving, false);
+	WRITE_ONCE(bitmap->ceding, false);
 	WRITE_ONCE(bitmap->busy[0], '\0');
 	WRITE_ONCE(origin->bitmaps_freed, origin->bitmaps_freed + 1);
 	wake_up_all(&origin->jobs_wait);
@@ -394,6 +410,32 @@ void bk_bitmaps_distrust(struct bk_origin *origin, const char *why, u64 slots)
 	}
 }
 
+/**
+ * bk_bitmaps_distrust_unmerged - the filter is about to go
+ * @origin:	the filter; its lock is not held
+ *
+ * What a transaction was to merge into a bitmap will not be there.
+ *
+ * Context: process, sleeps for a bounded time; no bio is in the filter.
+ */
+void bk_bitmaps_distrust_unmerged(struct bk_origin *origin)
+{
+	struct bk_bitmap *bitmap;
+	u64 slots = 0;
+
+	/* What is merged inside the filter has been, then. */
+	bk_gate_wait_drained(&origin->gate, HZ);
+	mutex_lock(&origin->lock);
+	list_for_each_entry(bitmap, &origin->bitmaps, list)
+		if (bitmap->deriving && bitmap->slot >= 0)
+			slots |= BIT_ULL(bitmap->slot);
+	if (slots)
+		bk_bitmaps_distrust(origin,
+				    "the filter went before all was merged that was to be",
+				    slots);
+	mutex_unlock(&origin->lock);
+}
+
 /* The bits of a device that has another length now; what is new is set. */
 static struct bk_bits *bk_bits_resized(const struct bk_bits *bits, sector_t len)
 {
@@ -437,7 +479,7 @@ static void bk_bitmap_resize(struct bk_origin *origin,
 	bitmap->recording = false;
 	if (!bitmap->why[0])
 		strscpy(bitmap->why, bitmap->busy[0] ?
-			"the length of the device changed while a job used it" :
+			"the length of the device changed while it was in use" :
 			"the length of the device changed, and memory was short",
 			sizeof(bitmap->why));
 	bk_store_distrust(origin, bitmap->slot, bitmap->why);

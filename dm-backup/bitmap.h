@@ -64,7 +64,9 @@
  * @will_record: while it is claimed: whether they are from the next cut on
  * @hidden:	it is being added: nobody is told of it
  * @started:	the job's cut has been made: writes go to @next
- * @deriving:	and what @bits are to hold has not been merged yet
+ * @deriving:	and what it is to hold has not been merged yet
+ * @ceding:	what @bits hold is not to go from the disk yet: others have been
+ *		merged from it, and are not there
  * @busy:	id of the job that uses it, or BK_BITMAP_IN_TXN and the like, or
  *		empty. Read without the lock by who waits for that
  * @tag:	what the job was told that last took its bits, or empty: a note
@@ -82,6 +84,7 @@ struct bk_bitmap {
 	bool hidden;
 	bool started;
 	bool deriving;
+	bool ceding;
 	char busy[BK_BITMAP_NAME_SIZE];
 	char tag[BK_BITMAP_NAME_SIZE];
 	char why[BK_ERROR_LEN];
@@ -106,6 +109,8 @@ size_t bk_bitmap_show(struct bk_bitmap *bitmap, char *buf, size_t size);
 void bk_bitmap_claim(struct bk_bitmap *bitmap, const char *job);
 int bk_bitmap_prepare(struct bk_bitmap *bitmap);
 void bk_bitmap_install(struct bk_bitmap *bitmap, struct bk_cfg *cfg);
+bool bk_bitmap_is_unsettled(struct bk_origin *origin,
+			    struct bk_bitmap *bitmap);
 void bk_bitmap_promote(struct bk_bitmap *bitmap);
 struct bk_store_req *bk_bitmap_abdicate(struct bk_origin *origin,
 					struct bk_bitmap *bitmap,
@@ -116,6 +121,7 @@ void bk_bitmap_release(struct bk_origin *origin, struct bk_bitmap *bitmap);
 int bk_bitmap_added(struct bk_origin *origin, struct bk_bitmap *bitmap);
 
 void bk_bitmaps_distrust(struct bk_origin *origin, const char *why, u64 slots);
+void bk_bitmaps_distrust_unmerged(struct bk_origin *origin);
 void bk_bitmaps_resize(struct bk_origin *origin, sector_t len);
 void bk_bitmaps_free(struct bk_origin *origin);
 

@@ -162,6 +162,11 @@ int bk_mirror_end_bitmap(struct bk_mirror *m, bool hurry)
 
 	if (!m->bitmap)
 		return 0;
+	if (bk_bitmap_is_unsettled(origin, m->bitmap)) {
+		bk_job_wake_in(&m->job, BK_RELEASE_TICK_MS);
+		return -EINPROGRESS;
+	}
+	drop &= !READ_ONCE(m->bitmap->ceding);
 	if (m->job.err && m->params.bitmap_mode == BK_MIRROR_ALWAYS &&
 	    !m->bitmap_settled) {
 		if (!m->bitmap_by)

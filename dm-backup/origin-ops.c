@@ -80,6 +80,7 @@ static void bk_origin_end(struct bk_instance *in)
 	struct bk_origin *origin = in->origin;
 
 	/* Nothing, if postsuspend has done it. */
+	bk_bitmaps_distrust_unmerged(origin);
 	bk_store_end(in, bk_origin_is_removed(origin) ? NULL :
 		     "the filter's table was replaced without detach");
 	bk_jobs_shutdown(origin);

@@ -68,17 +68,25 @@ static bool bk_stage_is_noted(const struct bk_stage *stage)
  */
 void bk_stages_install(struct bk_txn_part *part, struct bk_cfg *cfg)
 {
-	struct bk_origin *origin = part->origin;
 	struct bk_stage *stage;
 
-	list_for_each_entry(stage, &part->stages, list) {
-		struct bk_bitmap *bitmap = stage->bitmap;
+	list_for_each_entry(stage, &part->stages, list)
+		bk_bitmap_install(stage->bitmap, cfg);
+}
 
-		/* A crash from now on has both: a reclaim. */
-		bk_store_cover(origin, bitmap->slot, bitmap->next,
-			       bk_stage_is_noted(stage));
-		bk_bitmap_install(bitmap, cfg);
-	}
+/**
+ * bk_stages_cover - a crash from now on is to have what was, and what will be
+ * @part:	the filter; its cut is about to be made, which nothing prevents any more
+ *
+ * To whoever reads the disk then it is as if the change had been taken back.
+ */
+void bk_stages_cover(struct bk_txn_part *part)
+{
+	struct bk_stage *stage;
+
+	list_for_each_entry(stage, &part->stages, list)
+		bk_store_cover(part->origin, stage->bitmap->slot,
+			       stage->bitmap->next, bk_stage_is_noted(stage));
 }
 
 /* Nobody of the transaction needs the bitmap any more. The filter's lock is held. */
@@ -119,12 +127,15 @@ static void bk_stage_commit(struct bk_txn_part *part, struct bk_stage *stage)
 	bitmap->hidden = false;
 	bitmap->recording = bitmap->will_record;
 	bitmap->started = bitmap->next;
+	WRITE_ONCE(bitmap->ceding, stage->cedes);
 	if (stage->job) {
 		if (changed)
 			swap(bitmap->bits, stage->content);
 		bitmap->deriving = changed && stage->derived && !part->stepped;
 		bk_stage_ask(part, stage, false);
-	} else if (bitmap->next && (stage->derived || !changed)) {
+	} else if (bitmap->next &&
+		   (stage->derived || stage->cedes || !changed)) {
+		bitmap->deriving = stage->derived;
 		stage->rest = true;
 	} else {
 		if (bitmap->next)
@@ -143,24 +154,26 @@ void bk_stages_commit(struct bk_txn_part *part)
 	struct bk_stage *stage;
 
 	mutex_lock(&part->origin->lock);
-	list_for_each_entry(stage, &part->stages, list)
+	list_for_each_entry(stage, &part->stages, list) {
 		bk_stage_commit(part, stage);
+		part->txn->cedes |= stage->cedes;
+	}
 	mutex_unlock(&part->origin->lock);
 }
 
 /**
- * bk_steps_run - merge
+ * bk_steps_run - merge what could not be merged before all filters had drained
  * @txn:	the transaction
- * @part:	into bitmaps of this filter
  *
  * Context: process; takes as long as there is to look through.
  */
-void bk_steps_run(struct bk_txn *txn, struct bk_txn_part *part)
+void bk_steps_run(struct bk_txn *txn)
 {
 	struct bk_step *step;
 
+	/* In their order: a filter's may need what another one's have done. */
 	list_for_each_entry(step, &txn->steps, list)
-		if (step->part == part)
+		if (step->part->remote)
 			bk_bits_or(step->to, step->from);
 }
 
@@ -175,52 +188,152 @@ void bk_steps_run(struct bk_txn *txn, struct bk_txn_part *part)
 void bk_stages_derive(struct bk_txn_part *part)
 {
 	struct bk_stage *stage;
+	struct bk_step *step;
 
 	if (part->remote)
 		return;
-	bk_steps_run(part->txn, part);
+	list_for_each_entry(step, &part->txn->steps, list)
+		if (step->part == part)
+			bk_bits_or(step->to, step->from);
 	mutex_lock(&part->origin->lock);
 	part->stepped = true;
 	/* The job does not end before that, so its bitmap is there. */
 	list_for_each_entry(stage, &part->stages, list)
 		if (stage->job && stage->derived)
-			stage->bitmap->deriving = false;
+			WRITE_ONCE(stage->bitmap->deriving, false);
 	mutex_unlock(&part->origin->lock);
 }
 
+/* What writes since the cut have set and what it is to have: one. The lock is held. */
+static void bk_stage_gain(struct bk_stage *stage)
+{
+	struct bk_bitmap *bitmap = stage->bitmap;
+
+	/* Nobody else changes these two while we have the bitmap, but a resize. */
+	if (bitmap->next != stage->content && !bitmap->why[0])
+		bk_bits_or(bitmap->next, stage->content);
+	WRITE_ONCE(bitmap->deriving, false);
+}
+
+/* Memory has it all, and so is the disk to. The filter's lock is held. */
 static void bk_stage_finish(struct bk_txn_part *part, struct bk_stage *stage)
 {
-	struct bk_origin *origin = part->origin;
 	struct bk_bitmap *bitmap = stage->bitmap;
 	bool changed = bk_stage_is_changed(stage);
 
-	/* Nobody else changes these two while we have the bitmap, but a resize. */
-	mutex_lock(&origin->lock);
-	if (bitmap->next != stage->content && !bitmap->why[0])
-		bk_bits_or(bitmap->next, stage->content);
 	bk_bitmap_promote(bitmap);
 	if (changed || stage->noted)
 		bk_stage_ask(part, stage, true);
 	else
-		bk_store_uncover(origin, bitmap->slot, bitmap->bits);
+		bk_store_uncover(part->origin, bitmap->slot, bitmap->bits);
 	stage->rest = false;
 	bk_stage_release(part, stage);
-	mutex_unlock(&origin->lock);
 }
 
 /**
- * bk_stages_finish - the transaction's cut has drained everywhere
+ * bk_stages_gain - all has been merged: let memory have it, and then the disk
  * @part:	the filter, in use
+ *
+ * What cedes has on disk all that it gains, and what it is to lose yet.
  *
  * Context: process; takes as long as there is to look through.
  */
-void bk_stages_finish(struct bk_txn_part *part)
+void bk_stages_gain(struct bk_txn_part *part)
+{
+	struct bk_origin *origin = part->origin;
+	struct bk_stage *stage;
+
+	list_for_each_entry(stage, &part->stages, list) {
+		if (!stage->rest)
+			continue;
+		mutex_lock(&origin->lock);
+		bk_stage_gain(stage);
+		if (!stage->cedes)
+			bk_stage_finish(part, stage);
+		else if (stage->derived)
+			stage->req[0] = bk_store_update(origin,
+							stage->bitmap->slot,
+							stage->bitmap->recording,
+							false);
+		mutex_unlock(&origin->lock);
+	}
+}
+
+/* Wait until the disk has what was merged into one bitmap. */
+static int bk_stage_gained(struct bk_stage *stage)
+{
+	unsigned int i;
+	int r, err = 0;
+
+	for (i = 0; i < ARRAY_SIZE(stage->req); i++) {
+		if (!stage->req[i])
+			continue;
+		do {
+			r = bk_store_wait(stage->req[i], HZ);
+		} while (r == -ETIMEDOUT);
+		err = err ?: r;
+		if (!stage->rest)
+			continue;
+		/* There will be others. */
+		bk_store_req_put(stage->req[i]);
+		stage->req[i] = NULL;
+	}
+	return err;
+}
+
+/**
+ * bk_stages_gained - wait until the disk has what was merged
+ * @part:	the filter; not in use, so that it may go
+ *
+ * Context: process, sleeps: until the metadata device has done it, has failed or is
+ * gone.
+ *
+ * Return: 0, or a negative errno: it may never have it.
+ */
+int bk_stages_gained(struct bk_txn_part *part)
+{
+	struct bk_stage *stage;
+	int err = 0;
+
+	list_for_each_entry(stage, &part->stages, list) {
+		if (!stage->derived || !stage->content->persistent)
+			continue;
+		if (!err)
+			err = part->gone ? -ENODEV : bk_stage_gained(stage);
+	}
+	return err;
+}
+
+/* The filter's lock is held. */
+static void bk_stage_cede(struct bk_txn_part *part, struct bk_stage *stage,
+			  bool gained)
+{
+	struct bk_bitmap *bitmap = stage->bitmap;
+
+	if (!gained && bitmap->next && !bitmap->why[0])
+		bk_bits_or(bitmap->next, bitmap->bits);
+	WRITE_ONCE(bitmap->ceding, false);
+	if (stage->rest)
+		bk_stage_finish(part, stage);
+}
+
+/**
+ * bk_stages_cede - what cedes bits takes effect
+ * @part:	the filter, in use
+ * @gained:	the disk has what was merged; else it keeps them, but for what is
+ *		removed
+ *
+ * Context: process; takes as long as there is to look through.
+ */
+void bk_stages_cede(struct bk_txn_part *part, bool gained)
 {
 	struct bk_stage *stage;
 
+	mutex_lock(&part->origin->lock);
 	list_for_each_entry(stage, &part->stages, list)
-		if (stage->rest)
-			bk_stage_finish(part, stage);
+		if (stage->cedes && !stage->removed)
+			bk_stage_cede(part, stage, gained);
+	mutex_unlock(&part->origin->lock);
 }
 
 /* What has more bits on disk, or records there for longer, is fine. */

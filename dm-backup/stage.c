@@ -191,6 +191,12 @@ struct bk_stage *bk_stage_for_job(struct bk_txn_part *part, const char *name,
 	return stage;
 }
 
+/* What it had until now goes: has anybody been merged from that? */
+static void bk_stage_may_cede(struct bk_stage *stage)
+{
+	stage->cedes |= stage->source && stage->bitmap->slot >= 0;
+}
+
 /**
  * bk_stage_give - a bitmap that was found for a job becomes the job's
  * @stage:	the stage; the filter's lock is held
@@ -199,6 +205,7 @@ struct bk_stage *bk_stage_for_job(struct bk_txn_part *part, const char *name,
 void bk_stage_give(struct bk_stage *stage, const char *id)
 {
 	stage->job = true;
+	bk_stage_may_cede(stage);
 	strscpy(stage->bitmap->busy, id, sizeof(stage->bitmap->busy));
 }
 
@@ -333,8 +340,20 @@ int bk_stage_clear(struct bk_txn_part *part, struct bk_stage *stage,
 	if (!bits)
 		return err;
 	bk_stage_replace(stage, bits);
+	bk_stage_may_cede(stage);
 	stage->derived = false;
 	return 0;
+}
+
+/**
+ * bk_stage_remove - a bitmap that goes
+ * @stage:	the bitmap
+ */
+void bk_stage_remove(struct bk_stage *stage)
+{
+	stage->removed = true;
+	bk_stage_may_cede(stage);
+	stage->bitmap->will_record = false;
 }
 
 static int bk_stage_step(struct bk_txn_part *part, struct bk_bits *to,

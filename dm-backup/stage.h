@@ -21,17 +21,26 @@
  *   Merging (struct bk_step) is done when writes from before the cut have ended:
  *   before the points in time of the filter are narrowed, as a job may go by a
  *   bitmap that is merged into in the same transaction. If another filter has a
- *   part in it: when all have drained. A job can't wait for that (on stacked
- *   filters it could be for itself), so this combination is refused.
+ *   part in it: when all have drained, in the order of the actions. A job can't
+ *   wait for that (on stacked filters it could be for itself), so this combination
+ *   is refused.
+ *   On disk, what has been merged must not go from where it was before it is where
+ *   it has been merged into: a crash between would have it nowhere. So the disk is
+ *   told of what cedes bits (is cleared, removed, or given up by a job, after others
+ *   were merged from it) when it has all that was merged. If it never gets there,
+ *   what cedes keeps its bits.
  *
  * The calls, in this order
  *   take, for_job, and what changes stages: while actions are prepared
  *   plan      all actions are: make successors
  *   check     may it still be done? under bk_cut_mutex
  *   install   into the cfg that is about to be published
+ *   cover     the cut is about to be made: the disk is to have old and new bits
  *   commit    the cut has been made: what needs no drain takes effect
  *   derive    the filter's old epoch has drained (its gate's callback)
- *   finish    all have: the rest takes effect, and the disk is told
+ *   gain      all have: the rest takes effect, and the disk is told
+ *   gained    wait until the disk has what was merged, if any cedes it
+ *   cede      what cedes takes effect, too
  *   wait      until the disk has followed
  *   drop      always, at last: give back what is not used
  *
@@ -60,11 +69,12 @@ struct bk_txn_part;
  * @added:	it is new
  * @removed:	it goes
  * @source:	others are merged from it
+ * @cedes:	it is on disk, and loses what others have been merged from
  * @derived:	steps lead to @content
  * @job:	a job of the transaction has it: no further action may use it
  * @noted:	the cut is made: it is new, or records now or no longer
  * @enabled:	the cut is made: it records now, and did not
- * @rest:	it takes effect in bk_stage_finish()
+ * @rest:	it takes effect after the drain
  * @req:	what the disk is to do
  */
 struct bk_stage {
@@ -76,6 +86,7 @@ struct bk_stage {
 	bool added;
 	bool removed;
 	bool source;
+	bool cedes;
 	bool derived;
 	bool job;
 	bool noted;
@@ -125,6 +136,7 @@ struct bk_stage *bk_stage_take(struct bk_txn_part *part, const char *name,
 struct bk_stage *bk_stage_for_job(struct bk_txn_part *part, const char *name,
 				  int *err, char *error, size_t size);
 void bk_stage_give(struct bk_stage *stage, const char *id);
+void bk_stage_remove(struct bk_stage *stage);
 int bk_stage_add(struct bk_txn_part *part, const char *name,
 		 const struct bk_bitmap_params *params, char *error,
 		 size_t size);
@@ -139,14 +151,17 @@ int bk_stages_plan(struct bk_txn_part *part, unsigned int *action, char *error,
 int bk_stages_check(struct bk_txn_part *part, unsigned int *action,
 		    char *error, size_t size);
 void bk_stages_install(struct bk_txn_part *part, struct bk_cfg *cfg);
+void bk_stages_cover(struct bk_txn_part *part);
 void bk_stages_commit(struct bk_txn_part *part);
 void bk_stages_derive(struct bk_txn_part *part);
-void bk_stages_finish(struct bk_txn_part *part);
+void bk_stages_gain(struct bk_txn_part *part);
+int bk_stages_gained(struct bk_txn_part *part);
+void bk_stages_cede(struct bk_txn_part *part, bool gained);
 bool bk_stages_must_save(struct bk_txn_part *part);
 int bk_stages_wait(struct bk_txn_part *part, unsigned long timeout,
 		   unsigned int *action, char *error, size_t size);
 void bk_stages_drop(struct bk_txn_part *part, bool committed);
-void bk_steps_run(struct bk_txn *txn, struct bk_txn_part *part);
+void bk_steps_run(struct bk_txn *txn);
 void bk_steps_drop(struct bk_txn *txn);
 
 #endif

@@ -327,8 +327,10 @@ static void bk_backup_postsuspend(struct dm_target *ti)
 	leaving = origin->leaving;
 	origin->leaving = false;
 	mutex_unlock(&origin->lock);
-	if (leaving || bk_origin_is_removed(origin))
+	if (leaving || bk_origin_is_removed(origin)) {
+		bk_bitmaps_distrust_unmerged(origin);
 		bk_store_end(in, NULL);
+	}
 	memalloc_noio_restore(noio);
 }
 

@@ -256,10 +256,8 @@ static int bk_action_remove(struct bk_act *a, char *error, size_t size)
 	int err = 0;
 
 	stage = bk_action_stage(a, true, &err, error, size);
-	if (stage) {
-		stage->removed = true;
-		stage->bitmap->will_record = false;
-	}
+	if (stage)
+		bk_stage_remove(stage);
 	return err;
 }
 

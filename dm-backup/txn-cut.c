@@ -138,14 +138,16 @@ static int bk_txn_begin_actions(struct bk_txn *txn)
 	return 0;
 }
 
-/* The callbacks of the gates find the transaction by this. */
+/* Nothing can fail any more. The callbacks of the gates find the transaction by this. */
 static void bk_txn_announce(struct bk_txn *txn)
 {
 	struct bk_txn_part *part;
 
 	atomic_add(txn->nr_parts, &txn->undrained);
-	list_for_each_entry(part, &txn->parts, list)
+	list_for_each_entry(part, &txn->parts, list) {
+		bk_stages_cover(part);
 		part->origin->cut = part;
+	}
 }
 
 /* It is as it is to be from now on. */

@@ -223,9 +223,9 @@ static void bk_txn_drop_parts(struct bk_txn *txn, bool committed)
 static void bk_txn_wait_gone(struct bk_job *job, unsigned long end)
 {
 	if (READ_ONCE(job->silent))
-		wait_event_timeout(job->origin->jobs_wait,
-				   READ_ONCE(job->state) == BK_JOB_NULL,
-				   max_t(long, end - jiffies, 1));
+		wait_event_idle_timeout(job->origin->jobs_wait,
+					READ_ONCE(job->state) == BK_JOB_NULL,
+					max_t(long, end - jiffies, 1));
 }
 
 /* Whatever happened, the first one first. */
@@ -260,18 +260,37 @@ static void bk_txn_abort_work(struct bk_txn *txn)
 	bk_txn_become(txn, BK_TXN_ABORTED);
 }
 
+/* Wait until what was merged is on disk, if anything is to go from where it was. */
+static bool bk_txn_gained(struct bk_txn *txn)
+{
+	struct bk_txn_part *part;
+	int err = 0;
+
+	if (txn->cedes)
+		list_for_each_entry(part, &txn->parts, list)
+			err = err ?: bk_stages_gained(part);
+	return !err;
+}
+
 /* What follows when all parts have drained. */
 static void bk_txn_finish_parts(struct bk_txn *txn)
 {
 	struct bk_txn_part *part;
+	bool gained;
 
 	/* Those of one filter alone are done: bk_stages_derive(). */
-	list_for_each_entry(part, &txn->parts, list)
-		if (part->remote)
-			bk_steps_run(txn, part);
+	bk_steps_run(txn);
+	list_for_each_entry(part, &txn->parts, list) {
+		part->gone = !bk_origin_use(part->origin);
+		if (part->gone)
+			continue;
+		bk_stages_gain(part);
+		bk_origin_unuse(part->origin);
+	}
+	gained = bk_txn_gained(txn);
 	list_for_each_entry(part, &txn->parts, list)
 		if (bk_origin_use(part->origin)) {
-			bk_stages_finish(part);
+			bk_stages_cede(part, gained);
 			bk_origin_unuse(part->origin);
 		}
 }

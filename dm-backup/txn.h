@@ -150,6 +150,7 @@ struct bk_act {
  * @nr_stages:	number of those
  * @remote:	something is merged from another filter, or into one
  * @stepped:	what is merged has been; the filter's lock
+ * @gone:	the filter has, before its bitmaps had what was merged
  * @cut:	its part in the cut
  * @freeze:	its file system, while frozen
  */
@@ -164,6 +165,7 @@ struct bk_txn_part {
 	unsigned int nr_stages;
 	bool remote;
 	bool stepped;
+	bool gone;
 	struct bk_cut_part cut;
 	struct bk_freeze *freeze;
 };
@@ -189,6 +191,7 @@ enum bk_txn_state {
  * @prepare_by:	jiffies until which
  * @made:	the cut has been made; written under bk_cut_mutex
  * @must_save:	and a bitmap is to be on disk before it is safe; the same
+ * @cedes:	one loses what others have been merged from; the same
  * @work:	prepares, commits or aborts, by @state
  * @finish:	does what comes after the drain
  * @expire:	aborts it
@@ -222,6 +225,7 @@ struct bk_txn {
 	unsigned long prepare_by;
 	bool made;
 	bool must_save;
+	bool cedes;
 	struct work_struct work;
 	struct work_struct finish;
 	struct delayed_work expire;

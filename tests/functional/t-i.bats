@@ -226,6 +226,27 @@ checkpoints() { act f job checkpoint a; act g job checkpoint b; }
 	dmsetup remove g
 }
 
+@test "what is merged between filters is merged in the order of the actions" {
+	two_filters
+	on_g msg bitmap add z
+	w 0x1 1M 64K "$G"
+	on_g msg bitmap add w
+	w 0x1 2M 64K "$G"
+	on_g msg bitmap clear z
+	w 0x1 3M 64K "$G"
+	on_g msg bitmap disable w # has 2M and 3M
+	on_g msg bitmap disable z # has 3M
+	# f comes first, and gets what g is merged into before it
+	txn 4 $(act f bitmap add t disabled) $(act g bitmap add y disabled) $(act g bitmap merge y z) \
+		$(act f bitmap merge t "$ng/y")
+	[ "$(ranges t)" = "6144 128" ]
+	# g comes first, and f does not get what g is merged into after it
+	txn 5 $(act g bitmap add v disabled) $(act f bitmap add u disabled) $(act g bitmap merge v z) \
+		$(act f bitmap merge u "$ng/v") $(act g bitmap merge v w)
+	[ "$(ranges u)" = "6144 128" ]
+	[ "$(on_g count v)" = 2 ]
+}
+
 @test "a bitmap that was merged into belongs to a job that is cancelled: nothing is lost" {
 	two_filters
 	msg bitmap add b
