@@ -236,15 +236,27 @@ bool bk_read_cancel(struct bk_read *read)
 }
 
 /**
- * bk_read_give_up - one user of the buffer is not waited for any more
- * @read:	the read
+ * bk_read_leave - one user of the buffer has done with it
+ * @read:	the read, the caller's reference on it held
  *
- * When all have been given up, the buffer is no longer the budget's to miss.
+ * If all who are left have been given up, the buffer is no longer the budget's to
+ * miss. If nobody was, it is about to be dropped.
+ */
+void bk_read_leave(struct bk_read *read)
+{
+	/* A full barrier: of who came before, if it was given up, that is seen. */
+	if (atomic_dec_and_test(&read->live) && READ_ONCE(read->given_up))
+		bk_buf_orphan(&read->origin->pool, &read->buf);
+}
+
+/**
+ * bk_read_give_up - one user of the buffer is not waited for any more
+ * @read:	the read; the same
  */
 void bk_read_give_up(struct bk_read *read)
 {
-	if (atomic_dec_and_test(&read->live))
-		bk_buf_orphan(&read->origin->pool, &read->buf);
+	WRITE_ONCE(read->given_up, true);
+	bk_read_leave(read);
 }
 
 /**
@@ -363,17 +375,21 @@ static bool bk_write_part(struct bk_write *write)
 /* A part has ended. */
 static void bk_write_reap(struct bk_write *write)
 {
-	bool zero = bio_op(&write->io.bio) == REQ_OP_WRITE_ZEROES;
+	enum req_op op = bio_op(&write->io.bio);
+	bool zero = op == REQ_OP_WRITE_ZEROES;
 	blk_status_t status = bk_io_reap(&write->io);
 
-	if (!status)
+	if (!status) {
 		write->pos += write->part;
-	else if (zero && write->src &&
-		 (status == BLK_STS_NOTSUPP || status == BLK_STS_TARGET))
+		if (op == REQ_OP_WRITE)
+			write->slot.written += write->part << SECTOR_SHIFT;
+	} else if (zero && write->src &&
+		 (status == BLK_STS_NOTSUPP || status == BLK_STS_TARGET)) {
 		/* The buffer holds the zeroes: write them, for good. */
 		WRITE_ONCE(*write->zeroes, BK_ZEROES_OFF);
-	else
+	} else {
 		write->status = status;
+	}
 	write->part = 0;
 }
 
@@ -391,7 +407,7 @@ static void bk_write_go(struct bk_write *write)
 		if (!bk_write_part(write))
 			return;		/* bk_write_work() goes on */
 	}
-	bk_dest_put_slot(dest, &write->slot, !write->status);
+	bk_dest_put_slot(dest, &write->slot);
 	write->done(write);
 	bk_dest_put(dest);
 }
@@ -425,6 +441,7 @@ static bool bk_write_begin(struct bk_write *write)
 {
 	bk_dest_get(write->dest);
 	write->status = BLK_STS_OK;
+	write->slot.written = 0;
 	write->slot.bytes = (write->sectors - write->pos) << SECTOR_SHIFT;
 	return bk_dest_get_slot(write->dest, &write->slot);
 }

@@ -66,6 +66,7 @@ struct bk_io {
  * @bdev:	while reading
  * @status:	of the whole
  * @live:	users that need the buffer and have not been given up
+ * @given_up:	one has been
  */
 struct bk_read {
 	struct bk_origin *origin;
@@ -84,6 +85,7 @@ struct bk_read {
 	struct block_device *bdev;
 	blk_status_t status;
 	atomic_t live;
+	bool given_up;
 };
 
 enum bk_zeroes {
@@ -138,6 +140,7 @@ void bk_read_from(struct bk_read *read, struct bk_dest *from);
 void bk_read_start(struct bk_read *read);
 void bk_read_queue(struct bk_read *read);
 bool bk_read_cancel(struct bk_read *read);
+void bk_read_leave(struct bk_read *read);
 void bk_read_give_up(struct bk_read *read);
 void bk_read_drop(struct bk_read *read);
 

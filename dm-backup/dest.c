@@ -462,7 +462,11 @@ static void bk_dest_begin(struct bk_dest *dest)
 		dest->busy_since = ktime_get_ns();
 }
 
-/* A write has left; lock held. Speed counts only time with writes in flight. */
+/*
+ * A write has left; lock held. Speed counts only time with writes in flight. Zeroes
+ * that were not sent say nothing of it, so time in which nothing else went doesn't
+ * either: what comes next is not to find a window as wide as memory is fast.
+ */
 static void bk_dest_end(struct bk_dest *dest, unsigned int bytes)
 {
 	u64 now = ktime_get_ns();
@@ -478,7 +482,8 @@ static void bk_dest_end(struct bk_dest *dest, unsigned int bytes)
 		return;
 	speed = div64_u64(dest->done_bytes * (NSEC_PER_SEC / 1024),
 			  dest->busy_ns) * 1024;
-	dest->speed = dest->speed ? (dest->speed + speed) / 2 : speed;
+	if (dest->done_bytes)
+		dest->speed = dest->speed ? (dest->speed + speed) / 2 : speed;
 	dest->busy_ns = 0;
 	dest->done_bytes = 0;
 }
@@ -532,18 +537,17 @@ bool bk_dest_cancel_slot(struct bk_dest *dest, struct bk_slot *slot)
  * bk_dest_put_slot - give a place back, to the next who waits
  * @dest:	the destination
  * @slot:	the slot
- * @ok:		the write succeeded
  *
  * Context: process; does not sleep.
  */
-void bk_dest_put_slot(struct bk_dest *dest, struct bk_slot *slot, bool ok)
+void bk_dest_put_slot(struct bk_dest *dest, struct bk_slot *slot)
 {
 	struct bk_slot *next = NULL;
 	int urgent;
 
 	spin_lock_irq(&dest->lock);
 	dest->bytes -= slot->bytes;
-	bk_dest_end(dest, ok ? slot->bytes : 0);
+	bk_dest_end(dest, slot->written);
 	for (urgent = 1; urgent >= 0 && !next; urgent--)
 		next = list_first_entry_or_null(&dest->waiting[urgent],
 						struct bk_slot, list);

@@ -64,12 +64,14 @@
  * @list:	while it waits for one
  * @work:	queued when it got one after waiting
  * @bytes:	size of the write
+ * @written:	of that, what was sent as data, and succeeded
  * @urgent:	goes before those that are not
  */
 struct bk_slot {
 	struct list_head list;
 	struct work_struct *work;
 	unsigned int bytes;
+	unsigned int written;
 	bool urgent;
 };
 
@@ -168,7 +170,7 @@ static inline void bk_dest_queue(struct bk_dest *dest, struct work_struct *work)
 
 bool bk_dest_get_slot(struct bk_dest *dest, struct bk_slot *slot);
 bool bk_dest_cancel_slot(struct bk_dest *dest, struct bk_slot *slot);
-void bk_dest_put_slot(struct bk_dest *dest, struct bk_slot *slot, bool ok);
+void bk_dest_put_slot(struct bk_dest *dest, struct bk_slot *slot);
 void bk_dest_unlearn(struct bk_dest *dest);
 bool bk_dest_has_room(struct bk_dest *dest, u64 coming);
 

@@ -148,7 +148,7 @@ void bk_op_finish(struct bk_op *op)
 	bk_op_arrived(op);
 	bk_op_count(op, false);
 	if (!op->given_up && kref_read(&base->ref) > 1)
-		bk_read_give_up(&base->read);
+		bk_read_leave(&base->read);
 	if (base != op)
 		bk_op_put(base);
 	if (unlikely(op->fleece))

@@ -190,7 +190,7 @@ static void bk_reader_put_base(struct bk_op *base)
 {
 	/* As in bk_op_finish(): who is left may all have been given up. */
 	if (kref_read(&base->ref) > 1)
-		bk_read_give_up(&base->read);
+		bk_read_leave(&base->read);
 	bk_op_put(base);
 }
 
