@@ -255,29 +255,51 @@ static int bk_msg_range(struct bk_msg *m, const char *word, u64 len, u64 *start,
 	return r;
 }
 
-static int bk_msg_bitmap_load(struct bk_msg *m)
+/* The bitmap of a load, claimed, if all of its ranges are good. */
+static struct bk_bitmap *bk_msg_take_loaded(struct bk_msg *m, int *err)
 {
 	struct bk_bitmap *bitmap;
 	unsigned int i;
 	u64 start, end;
-	int err = 0;
 
+	*err = 0;
 	mutex_lock(&m->origin->lock);
-	bitmap = bk_bitmap_usable(m->origin, m->argv[0], &err, m->error,
+	bitmap = bk_bitmap_usable(m->origin, m->argv[0], err, m->error,
 				  sizeof(m->error));
-	for (i = 1; i < m->argc && !err; i++)
-		err = bk_msg_range(m, m->argv[i], bitmap->bits->len, &start,
-				   &end);
-	for (i = 1; i < m->argc && !err; i++) {
-		bk_msg_range(m, m->argv[i], bitmap->bits->len, &start, &end);
-		bk_bits_set_many(bitmap->bits, start >> bitmap->bits->shift,
-				 ((end - 1) >> bitmap->bits->shift) + 1);
-	}
-	if (!err)
+	for (i = 1; i < m->argc && !*err; i++)
+		*err = bk_msg_range(m, m->argv[i], bitmap->bits->len, &start,
+				    &end);
+	if (!*err) {
 		bk_bitmap_claim(bitmap, "load");
+		bk_bits_get(bitmap->bits);
+	}
 	mutex_unlock(&m->origin->lock);
-	if (err)
+	return *err ? NULL : bitmap;
+}
+
+/*
+ * The lock is not held while bits are set: there may be thousands of ranges of any
+ * size, and cuts wait for it.
+ */
+static int bk_msg_bitmap_load(struct bk_msg *m)
+{
+	struct bk_bitmap *bitmap;
+	struct bk_bits *bits;
+	unsigned int i;
+	u64 start, end;
+	int err;
+
+	bitmap = bk_msg_take_loaded(m, &err);
+	if (!bitmap)
 		return err;
+	/* If a resize takes them away meanwhile the bitmap becomes inconsistent. */
+	bits = READ_ONCE(bitmap->bits);
+	for (i = 1; i < m->argc; i++) {
+		bk_msg_range(m, m->argv[i], bits->len, &start, &end);
+		bk_bits_set_many(bits, start >> bits->shift,
+				 ((end - 1) >> bits->shift) + 1);
+	}
+	bk_bits_put(bits);
 	err = bk_bitmap_added(m->origin, bitmap);
 	if (err)
 		bk_msg_not_saved(m, bitmap->name, err);
