@@ -80,14 +80,18 @@ void bk_store_pass_abort(struct bk_store *store)
 		bk_store_grant(store);
 }
 
-/* Is any region that page @page of slot @slot has bits of being cooled? */
+/*
+ * Is any region that page @page of slot @slot has bits of being cooled? Regions of the
+ * disk's map: a resize may have other ones in memory already.
+ */
 static bool bk_store_page_cools(struct bk_store *store, unsigned int slot,
 				u32 page)
 {
+	unsigned int region_shift = store->root.region_shift;
 	unsigned int shift = store->root.entry[slot].shift;
-	u64 first = ((u64)page * BK_MD_BITS << shift) >> store->shift;
+	u64 first = ((u64)page * BK_MD_BITS << shift) >> region_shift;
 	u64 last = ((((u64)page + 1) * BK_MD_BITS << shift) - 1) >>
-		   store->shift;
+		   region_shift;
 
 	last = min_t(u64, last, bk_store_regions(store) - 1);
 	return first <= last &&
