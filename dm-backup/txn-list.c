@@ -104,9 +104,14 @@ void bk_txn_exit(void)
 {
 	struct bk_txn *txn, *next;
 
-	list_for_each_entry(txn, &bk_txns, registry)
+	list_for_each_entry(txn, &bk_txns, registry) {
+		/* One that is being prepared is not to wait for a word after that. */
+		spin_lock(&txn->lock);
+		WRITE_ONCE(txn->stop, true);
+		spin_unlock(&txn->lock);
 		bk_txn_go_on(txn, BK_TXN_ABORTING, -ENODEV,
 			     "the module is removed");
+	}
 	flush_workqueue(bk_wq);
 	list_for_each_entry_safe(txn, next, &bk_txns, registry) {
 		list_del_init(&txn->registry);
