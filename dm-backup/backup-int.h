@@ -159,6 +159,7 @@ extern const char *const bk_sync_names[];
 extern const char *const bk_bitmap_mode_names[];
 extern const char *const bk_zeroes_names[];
 extern const char *const bk_cbw_policy_names[];
+void bk_backup_free_words(struct bk_backup_params *p);
 int bk_backup_change(struct bk_job *job, unsigned int argc, char **argv,
 		     char *error, size_t size);
 

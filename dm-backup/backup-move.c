@@ -75,7 +75,7 @@ int bk_backup_move_prepare(struct bk_job *job, char *error, size_t size)
 	}
 	if (err == -EBUSY)
 		scnprintf(error, size,
-			  "job '%.64s' ends, or is being moved by another transaction",
+			  "job '%.64s' ends, or is being moved already",
 			  job->id);
 	else if (err == -EAGAIN)
 		err = bk_backup_say_chain(job, error, size);

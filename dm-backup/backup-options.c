@@ -268,6 +268,40 @@ static void bk_backup_take_bitmaps(struct bk_backup *b, struct bk_stage *bitmap,
 	}
 }
 
+static bool bk_backup_copy_word(const char **word)
+{
+	if (!*word)
+		return true;
+	*word = kstrdup(*word, GFP_NOIO);
+	return *word;
+}
+
+/* All of them, also if one fails: then they can be freed, too. */
+static bool bk_backup_copy_words(struct bk_backup_params *p)
+{
+	bool ok = bk_backup_copy_word(&p->target);
+
+	p->allocated = NULL;	/* has been looked up */
+	ok &= bk_backup_copy_word(&p->fleece);
+	ok &= bk_backup_copy_word(&p->bitmap);
+	ok &= bk_backup_copy_word(&p->share);
+	ok &= bk_backup_copy_word(&p->tag);
+	return ok;
+}
+
+/**
+ * bk_backup_free_words - free a backup's copies of what it was told
+ * @p:		they
+ */
+void bk_backup_free_words(struct bk_backup_params *p)
+{
+	kfree(p->target);
+	kfree(p->fleece);
+	kfree(p->bitmap);
+	kfree(p->share);
+	kfree(p->tag);
+}
+
 /**
  * bk_backup_create - make a backup job from a message's options
  * @part:	the filter; its lock is held
@@ -295,7 +329,6 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 	struct bk_origin *origin = part->origin;
 	struct bk_stage *bitmap, *allocated;
 	struct bk_backup *b, *lender;
-	bool fleeced, shared, tagged;
 	u64 given;
 	int r;
 
@@ -313,24 +346,10 @@ struct bk_job *bk_backup_create(struct bk_txn_part *part, const char *id,
 		params.bitmap_mode = BK_MODE_ON_SUCCESS;
 
 	b = kzalloc(sizeof(*b), GFP_NOIO);
-	params.target = kstrdup(params.target, GFP_NOIO);
-	fleeced = params.fleece;
-	params.fleece = kstrdup(params.fleece, GFP_NOIO);
-	params.bitmap = kstrdup(params.bitmap, GFP_NOIO);
-	params.allocated = NULL;
-	shared = params.share;
-	params.share = kstrdup(params.share, GFP_NOIO);
-	tagged = params.tag;
-	params.tag = kstrdup(params.tag, GFP_NOIO);
-	if (!b || !params.target || (fleeced && !params.fleece) ||
-	    (bitmap && !params.bitmap) || (shared && !params.share) ||
-	    (tagged && !params.tag)) {
+	/* Copied in any case: they are freed. */
+	if (!bk_backup_copy_words(&params) || !b) {
+		bk_backup_free_words(&params);
 		kfree(b);
-		kfree(params.target);
-		kfree(params.fleece);
-		kfree(params.bitmap);
-		kfree(params.share);
-		kfree(params.tag);
 		if (lender)
 			bk_job_put(&lender->job);
 		strscpy(error, "out of memory", size);

@@ -417,11 +417,7 @@ static void bk_backup_free(struct bk_job *job)
 
 	bk_bits_put(b->only);
 	bk_backup_forget_lender(b);
-	kfree(b->params.target);
-	kfree(b->params.fleece);
-	kfree(b->params.bitmap);
-	kfree(b->params.share);
-	kfree(b->params.tag);
+	bk_backup_free_words(&b->params);
 	kfree(b);
 }
 

@@ -15,7 +15,7 @@
  *
  * Geometry
  *   The last granule may reach beyond the end of the device. Bits behind it are
- *   zero. In memory, words are the machine's; what leaves it (bk_bits_export(),
+ *   zero. In memory, words are the machine's; what leaves it (metadata.h,
  *   bk_bits_crc()) is bytes, least significant bit first, on every machine.
  *
  * References

@@ -550,7 +550,7 @@ void bk_jobs_shutdown(struct bk_origin *origin)
 		bk_job_kick(job);
 	}
 	mutex_unlock(&origin->lock);
-	wait_event(origin->jobs_wait, list_empty_careful(&origin->jobs));
+	wait_event_idle(origin->jobs_wait, list_empty_careful(&origin->jobs));
 	/* The last one to go may hold the lock yet. */
 	mutex_lock(&origin->lock);
 	mutex_unlock(&origin->lock);

@@ -17,7 +17,7 @@
  *
  * An op and its lender
  *   Ops of both, for the same clusters, claimed for the same write, are lender and
- *   borrower (bk_op_lend(), before any read is started). The borrower's, once
+ *   borrower (bk_batch_lend(), before any read is started). The borrower's, once
  *   staged, waits on the lender's borrowers instead of being written:
  *
  *   the lender's op         the borrower's

@@ -255,7 +255,8 @@ int bk_option_range(const char *word, u64 len, u64 *start, u64 *end)
 
 /**
  * bk_option_check_id - is it the id of a job?
- * @id:		a letter, then letters, digits, '-', '.', '_'; at most 127
+ * @id:		a letter, then letters, digits, '-', '.', '_'; at most 127; not
+ *		what bitmaps call their users that are no jobs
  * @error:	filled with a sentence if not
  * @error_size:	of @error
  *
@@ -269,6 +270,12 @@ int bk_option_check_id(const char *id, char *error, size_t error_size)
 	for (i = 1; ok && i < len; i++)
 		ok = isascii(id[i]) && (isalnum(id[i]) ||
 					strchr("-._", id[i]));
+	if (ok && (!strcmp(id, "transaction") || !strcmp(id, "load"))) {
+		snprintf(error, error_size,
+			 "'%s' is no job id: a bitmap says that when it has no job",
+			 id);
+		return -EINVAL;
+	}
 	if (ok)
 		return 0;
 	snprintf(error, error_size,

@@ -28,10 +28,8 @@ int bk_store_reserve(struct bk_origin *origin, const char *name,
 	unsigned int i;
 	int r;
 
-	if (!store || !store->live) {
-		strscpy(error, "the filter has no metadata device", size);
+	if (!bk_store_is_usable(store, error, size))
 		return -ENODEV;
-	}
 	mutex_lock(&origin->lock);
 	for (i = 0; i < BK_MD_MAX_BITMAPS && store->slot[i].taken; i++)
 		;

@@ -95,6 +95,7 @@ void bk_store_settle(struct bk_store *store, unsigned int slot,
 int bk_store_do(struct bk_store *store, struct bk_store_req *req);
 
 /* store-req.c */
+bool bk_store_is_usable(struct bk_store *store, char *error, size_t size);
 struct bk_store_req *bk_store_req_alloc(enum bk_store_verb verb,
 					unsigned int slot);
 void bk_store_req_done(struct bk_store *store, struct bk_store_req *req,

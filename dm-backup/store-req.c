@@ -146,7 +146,10 @@ int bk_store_ask_and_wait(struct bk_store *store, struct bk_store_req *req,
 	return bk_store_await(store, req, ms, must);
 }
 
-/* Is it about one bitmap, for which requests are done in their order? */
+/*
+ * Is it among those that are done in their order, slot by slot? What is about all
+ * bitmaps, and is not left out here, is never skipped, or makes all others ready.
+ */
 static bool bk_store_has_slot(const struct bk_store_req *req)
 {
 	return req->verb != BK_STORE_COOL && req->verb != BK_STORE_STAND;

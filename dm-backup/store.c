@@ -211,6 +211,23 @@ void bk_store_resized(struct bk_instance *in)
 }
 
 /**
+ * bk_store_is_usable - is there a metadata device that follows?
+ * @store:	the filter's, or NULL
+ * @error:	filled with a sentence if not
+ * @size:	of @error
+ */
+bool bk_store_is_usable(struct bk_store *store, char *error, size_t size)
+{
+	if (store && store->live)
+		return true;
+	strscpy(error, !store ? "the filter has no metadata device" :
+		READ_ONCE(store->failed) ? "the metadata device has failed" :
+		"the metadata device is not in use: the filter is read-only, suspended or about to go",
+		size);
+	return false;
+}
+
+/**
  * bk_store_save_now - save everything, so that after a crash no more is dirty
  * @origin:	the filter
  * @error:	filled with a sentence on failure
@@ -222,16 +239,16 @@ int bk_store_save_now(struct bk_origin *origin, char *error, size_t size)
 {
 	struct bk_store *store = origin->store;
 	struct bk_store_req *req;
-	int r = -ENODEV;
+	int r;
 
-	if (store && store->live) {
-		req = bk_store_req_alloc(BK_STORE_COOL, 0);
-		req->drained = true;
-		r = bk_store_ask_and_wait(store, req, BK_STORE_WAIT_MS, false);
-	}
+	if (!bk_store_is_usable(store, error, size))
+		return -ENODEV;
+	req = bk_store_req_alloc(BK_STORE_COOL, 0);
+	req->drained = true;
+	r = bk_store_ask_and_wait(store, req, BK_STORE_WAIT_MS, false);
 	if (r)
-		scnprintf(error, size, "the metadata device %s", r == -ENODEV ?
-			  "is missing" : r == -ETIMEDOUT ? "is slow" :
+		scnprintf(error, size, "the metadata device %s",
+			  r == -ETIMEDOUT ? "is slow" :
 			  r == -EAGAIN ? "has a change to write: try again" :
 			  "has failed");
 	return r;

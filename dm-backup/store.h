@@ -217,7 +217,6 @@ struct bk_store_req {
  * @page:	of the pass
  * @seq:	of the last block written
  * @lease:	the last one
- * @session:	of this loading of the module
  * @buf:	BK_STORE_BUF blocks
  * @io:		for what is read and written of it
  * @tmp:	words of a page

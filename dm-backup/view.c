@@ -73,6 +73,9 @@ struct bk_view_bio {
 	struct work_struct work;
 };
 
+static const char bk_view_no_point[] =
+	"The job has no point in time, or not any more";
+
 /*----------------------------------------------------------------*/
 /* Bios */
 
@@ -224,7 +227,7 @@ static const char *bk_view_find(struct bk_view *view)
 		if (!job)
 			error = "There is no such job";
 		else if (!view->pit)
-			error = "The job has no point in time, or not any more";
+			error = bk_view_no_point;
 	}
 	mutex_unlock(&bk_cut_mutex);
 	if (view->pit) {
@@ -300,6 +303,8 @@ static const char *bk_view_prepare(struct bk_view *view)
 
 	bk_gate_wait_drained(&pit->origin->gate,
 			     msecs_to_jiffies(BK_DRAIN_MS));
+	if (!bk_pit_is_readable(pit))
+		return bk_view_no_point;
 	if (!bk_pit_is_drained(pit))
 		return "Writes from before the job's start have not ended yet";
 	if (bk_pit_cover(pit))

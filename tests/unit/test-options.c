@@ -257,10 +257,11 @@ static void check_id(const char *id)
 static void test_ids(void)
 {
 	static const char *const good[] = { "a", "Z", "a-b.c_d", "job0", "a--",
-					    "z." };
+					    "z.", "loads" };
 	static const char *const bad[] = { "", "1abc", "a b", "-a", ".", "_",
 					   "a/b", "a\n", "\xe9", "a\xe9", "@",
-					   "[", "`", "{", "a=b", "a:" };
+					   "[", "`", "{", "a=b", "a:",
+					   "transaction", "load" };
 	char id[200] = "a";
 	unsigned int i;
 	char error[ERROR_MAX];
