@@ -6,6 +6,8 @@
 #include "mirror-int.h"
 #include "pivot.h"
 
+#include <linux/math64.h>
+
 /* What is left to copy is little if it takes so long, or is that much. */
 #define BK_MIRROR_LITTLE_MS	500
 #define BK_MIRROR_LITTLE	(SZ_4M >> SECTOR_SHIFT)
@@ -48,8 +50,8 @@ int bk_mirror_ask(struct bk_mirror *m, enum bk_mirror_ask what)
 static bool bk_mirror_is_near(struct bk_mirror *m)
 {
 	u64 left = bk_mcopy_left(m->mc);
-	u64 little = READ_ONCE(m->dest->speed) * BK_MIRROR_LITTLE_MS /
-		     MSEC_PER_SEC >> SECTOR_SHIFT;
+	u64 little = div_u64(READ_ONCE(m->dest->speed) * BK_MIRROR_LITTLE_MS,
+			     MSEC_PER_SEC) >> SECTOR_SHIFT;
 
 	return left <= max_t(u64, little, BK_MIRROR_LITTLE);
 }
