@@ -96,7 +96,7 @@ $(nth): $(nth_src)
 .PHONY: modules
 modules: deps
 	@for k in $(KERNELS); do \
-		$(MAKE) --no-print-directory KVER=$$(tests/vm/kver $$k) module > build/module-$$k.log 2>&1 || \
+		$(MAKE) --no-print-directory KVER=$$(tests/vm/kver $$k) module module-nth > build/module-$$k.log 2>&1 || \
 			{ cat build/module-$$k.log; exit 1; }; done
 
 # The same for the sanitizer kernel, which is built first if need be.

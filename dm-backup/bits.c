@@ -167,6 +167,26 @@ void bk_bits_clear(struct bk_bits *bits, unsigned long first, unsigned long end)
 	smp_mb__after_atomic();
 }
 
+/**
+ * bk_bits_clear_many - clear a range of granules, however long
+ * @bits:	a mirror's
+ * @first:	first granule
+ * @end:	end of the range, exclusive
+ *
+ * Context: process, may sleep; takes as long as there is to look through.
+ */
+void bk_bits_clear_many(struct bk_bits *bits, unsigned long first,
+			unsigned long end)
+{
+	unsigned long next;
+
+	for (; first < end; first = next) {
+		next = first + min(end - first, BK_BITS_STRIDE * BITS_PER_LONG);
+		bk_bits_clear(bits, first, next);
+		cond_resched();
+	}
+}
+
 /* The next run in a range: nothing behind its end @to is looked at. */
 static bool bk_bits_next_in(const struct bk_bits *bits, sector_t from,
 			    sector_t to, sector_t *start, sector_t *end)

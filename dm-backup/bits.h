@@ -68,6 +68,8 @@ void bk_bits_set_many(struct bk_bits *bits, unsigned long first,
 		      unsigned long end);
 void bk_bits_clear(struct bk_bits *bits, unsigned long first,
 		   unsigned long end);
+void bk_bits_clear_many(struct bk_bits *bits, unsigned long first,
+			unsigned long end);
 void bk_bits_or(struct bk_bits *dst, const struct bk_bits *src);
 void bk_bits_or_range(struct bk_bits *dst, const struct bk_bits *src,
 		      sector_t from, sector_t to);

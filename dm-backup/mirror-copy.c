@@ -530,12 +530,15 @@ u64 bk_mcopy_left(struct bk_mcopy *mc)
  *
  * A device that fails a flush may do so once, and have dropped any of what was
  * written to it: all is to be copied again.
+ *
+ * Context: process, may sleep; takes as long as there are bits. Not while the gate is
+ * closed.
  */
 void bk_mcopy_doubt(struct bk_mcopy *mc)
 {
 	if (mc->zero)
-		bk_bits_clear(mc->zero, 0, mc->zero->nr);
-	bk_bits_set(mc->bits, 0, mc->bits->nr);
+		bk_bits_clear_many(mc->zero, 0, mc->zero->nr);
+	bk_bits_set_many(mc->bits, 0, mc->bits->nr);
 }
 
 /**

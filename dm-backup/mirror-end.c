@@ -12,6 +12,19 @@
 #define BK_MIRROR_LITTLE_MS	500
 #define BK_MIRROR_LITTLE	(SZ_4M >> SECTOR_SHIFT)
 
+/*
+ * How a try to end has gone. No errno, as what the destination answers is one, and may
+ * be any.
+ */
+enum bk_mirror_try {
+	BK_MTRY_OK,
+	BK_MTRY_SOON,		/* not now, or it is not wanted any more */
+	BK_MTRY_LATE,		/* writes would have waited too long */
+	BK_MTRY_TAKEN,		/* the destination is not ours alone */
+	BK_MTRY_OBSTACLE,	/* somebody has to see to something first */
+	BK_MTRY_FAILED,		/* the destination could not be flushed: its error */
+};
+
 /**
  * bk_mirror_ask - ask the destination for something
  * @m:		the mirror
@@ -65,17 +78,26 @@ static bool bk_mirror_go_on(struct bk_mcopy *mc)
 	       !READ_ONCE(m->job.cancel);
 }
 
-/*
- * With the gate closed, which has until @end to be opened again: make the
- * destination the same as the origin, for good.
- */
-static int bk_mirror_freeze_closed(struct bk_mirror *m, unsigned long end)
+/* With the gate closed, which has until @end to be opened again: copy the rest. */
+static enum bk_mirror_try bk_mirror_copy_rest(struct bk_mirror *m,
+					      unsigned long end)
 {
 	int r = bk_mcopy_finish(m->mc, end, bk_mirror_go_on);
 
-	if (!r)
+	if (r)
+		return r == -ECANCELED ? BK_MTRY_SOON : BK_MTRY_LATE;
+	return BK_MTRY_OK;
+}
+
+/* The same, and leave the destination as it is then, for good. */
+static enum bk_mirror_try bk_mirror_freeze_closed(struct bk_mirror *m,
+						  unsigned long end)
+{
+	enum bk_mirror_try how = bk_mirror_copy_rest(m, end);
+
+	if (how == BK_MTRY_OK)
 		bk_mcopy_hold(m->mc, true);
-	return r;
+	return how;
 }
 
 /* From here on it can't be taken back. False if it has been already, or paused. */
@@ -91,40 +113,45 @@ static bool bk_mirror_seal(struct bk_mirror *m)
 	return ok;
 }
 
-/*
- * The same, and let it take the origin's place. What writes were told to be
- * durable is so there before the first of them can end there, and it answers:
- * nothing else may have been sent to it for a while. The metadata device is told
- * last: as long as nothing is written both devices are the same, and after a crash
- * only the one that it names is believed.
- */
-static int bk_mirror_pivot_closed(struct bk_mirror *m, struct bk_pivot *p,
-				  unsigned long end)
+/* With the gate closed, all being copied: is it durable, and does the device answer? */
+static enum bk_mirror_try bk_mirror_flush_rest(struct bk_mirror *m,
+					       unsigned long end)
 {
-	int r = bk_mcopy_finish(m->mc, end, bk_mirror_go_on);
-
-	if (r)
-		return r;
 	m->asked = BK_MASK_END;
 	bk_dest_flush(m->dest);
 	if (!bk_dest_wait(m->dest, max_t(long, end - jiffies, 1)))
-		return -ETIMEDOUT;
+		return BK_MTRY_LATE;
 	m->asked = BK_MASK_NONE;
-	r = m->dest->error;
-	if (r)
-		bk_mcopy_doubt(m->mc);
-	else
-		r = bk_pivot_record(p, end);
-	if (r)
-		return r;
+	return m->dest->error ? BK_MTRY_FAILED : BK_MTRY_OK;
+}
+
+/*
+ * Copy the rest, and let the destination take the origin's place. What writes were
+ * told to be durable is so there before the first of them can end there, and it
+ * answers: nothing else may have been sent to it for a while. The metadata device is
+ * told last: as long as nothing is written both devices are the same, and after a
+ * crash only the one that it names is believed.
+ */
+static enum bk_mirror_try bk_mirror_pivot_closed(struct bk_mirror *m,
+						 struct bk_pivot *p,
+						 unsigned long end)
+{
+	enum bk_mirror_try how = bk_mirror_copy_rest(m, end);
+
+	if (how == BK_MTRY_OK)
+		how = bk_mirror_flush_rest(m, end);
+	if (how != BK_MTRY_OK)
+		return how;
+	if (bk_pivot_record(p, end))
+		return BK_MTRY_LATE;
 	if (!bk_mirror_seal(m)) {
 		bk_pivot_take_back(p);
-		return -ECANCELED;
+		return BK_MTRY_SOON;
 	}
 	/* Else it would go on copying, from the destination to itself. */
 	bk_mcopy_hold(m->mc, true);
 	bk_pivot_exchange(m->job.origin);
-	return 0;
+	return BK_MTRY_OK;
 }
 
 /* Whoever has the destination now may have written to it: it is no copy any more. */
@@ -138,23 +165,27 @@ static int bk_mirror_taken(struct bk_mirror *m, int err)
 	return err;
 }
 
-/* May the gate be closed for this? -EAGAIN: not now. Under all locks. */
-static int bk_mirror_may_close(struct bk_mirror *m, bool pivot)
+/*
+ * May the gate be closed for this? If there is an obstacle, *@why is the end of a
+ * sentence about it. Under all locks: nothing is allocated.
+ */
+static enum bk_mirror_try bk_mirror_may_close(struct bk_mirror *m, bool pivot,
+					      const char **why)
 {
 	struct bk_origin *origin = m->job.origin;
-	const char *why;
-	int r;
 
 	if (!origin->live || bk_gate_is_draining(&origin->gate) ||
 	    !bk_mirror_go_on(m->mc))
-		return -EAGAIN;
+		return BK_MTRY_SOON;
+	/* Once it is shared others of dm's may have it, though it is to be a copy only. */
+	if (m->shared && !bk_dest_has_one_claim(m->dest))
+		return BK_MTRY_TAKEN;
 	if (!pivot)
-		return 0;
-	r = bk_pivot_is_claimed(origin, m->dest);
-	if (r)
-		return r == -EBUSY ? bk_mirror_taken(m, r) : r;
-	why = bk_pivot_obstacle(origin, &m->job);
-	return why ? bk_job_stand_by(&m->job, -EBUSY, "%s", why) : 0;
+		return BK_MTRY_OK;
+	if (!bk_pivot_is_claimed(origin, m->dest))
+		return BK_MTRY_SOON;
+	*why = bk_pivot_obstacle(origin, &m->job);
+	return *why ? BK_MTRY_OBSTACLE : BK_MTRY_OK;
 }
 
 static void bk_mirror_unlock(struct bk_origin *origin)
@@ -169,55 +200,57 @@ static void bk_mirror_unlock(struct bk_origin *origin)
  * be. While live_lock is held the table stays, and does not stop. bk_cut_mutex is
  * every filter's and is only needed to begin: after that this one is occupied.
  */
-static int bk_mirror_lock(struct bk_mirror *m, bool pivot)
+static enum bk_mirror_try bk_mirror_lock(struct bk_mirror *m, bool pivot,
+					 const char **why)
 {
 	struct bk_origin *origin = m->job.origin;
-	int r;
+	enum bk_mirror_try how;
 
 	bk_origin_lock_cut(origin);
 	mutex_lock(&origin->live_lock);
 	mutex_lock(&origin->lock);
 	mutex_lock(&origin->gate.cfg_lock);
-	r = bk_mirror_may_close(m, pivot);
-	if (!r) {
+	how = bk_mirror_may_close(m, pivot, why);
+	if (how == BK_MTRY_OK) {
 		bk_origin_occupy(origin);
 		bk_gate_close_begin(&origin->gate);
 	} else {
 		bk_mirror_unlock(origin);
 	}
 	mutex_unlock(&bk_cut_mutex);
-	return r;
+	return how;
 }
 
 /*
- * Close the gate, do what is to be done, and open it. -EAGAIN: it can't be closed
- * now. -EBUSY: the job is on standby.
+ * Close the gate, do what is to be done, and open it. All that takes longer, or may
+ * wait for memory, is the caller's to do afterwards.
  */
-static int bk_mirror_close(struct bk_mirror *m, bool pivot)
+static enum bk_mirror_try bk_mirror_close(struct bk_mirror *m, bool pivot,
+					  const char **why)
 {
 	struct bk_origin *origin = m->job.origin;
 	struct bk_gate *gate = &origin->gate;
 	struct bk_pivot p = { };
+	enum bk_mirror_try how;
 	unsigned long end;
-	int r;
 
 	if (pivot)
 		bk_pivot_prepare(&p, origin, m->dest->bdev.bdev);
-	r = bk_mirror_lock(m, pivot);
-	if (r)
+	how = bk_mirror_lock(m, pivot, why);
+	if (how != BK_MTRY_OK)
 		goto out;
 	end = jiffies + msecs_to_jiffies(BK_MIRROR_CLOSED_MS);
-	r = -ETIMEDOUT;
+	how = BK_MTRY_LATE;
 	if (bk_gate_close(gate, end - jiffies)) {
-		r = pivot ? bk_mirror_pivot_closed(m, &p, end) :
-			    bk_mirror_freeze_closed(m, end);
+		how = pivot ? bk_mirror_pivot_closed(m, &p, end) :
+			      bk_mirror_freeze_closed(m, end);
 		bk_gate_reopen(gate);
 	}
 	bk_mirror_unlock(origin);
 	bk_origin_vacate(origin);
 out:
 	bk_pivot_finish(&p);
-	return r;
+	return how;
 }
 
 /* A try that failed, for now: later again. */
@@ -251,16 +284,24 @@ static int bk_mirror_hand_over(struct bk_mirror *m)
 			return bk_mirror_stand_by(m, r, "opening destination");
 	}
 	r = bk_pivot_claim(&m->job, m->dest, &why);
-	if (r == -EAGAIN)
+	if (r > 0)
 		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
 	if (why)
 		return bk_job_stand_by(&m->job, r, "%s", why);
 	return r ? bk_mirror_taken(m, r) : 0;
 }
 
+/* A flush has failed while writes were stopped, too short a time to do this then. */
+static int bk_mirror_flush_failed(struct bk_mirror *m)
+{
+	bk_mcopy_doubt(m->mc);
+	return bk_mirror_stand_by(m, m->dest->error, "flushing destination");
+}
+
 /* From ready to a destination that will not change, if all goes well. */
 static int bk_mirror_reach(struct bk_mirror *m, bool pivot)
 {
+	const char *why = NULL;
 	int r;
 
 	if (time_before(jiffies, m->end_at))
@@ -277,21 +318,21 @@ static int bk_mirror_reach(struct bk_mirror *m, bool pivot)
 		return r;
 	if (r)
 		return bk_mirror_stand_by(m, r, "flushing destination");
-	r = bk_mirror_close(m, pivot);
-	switch (r) {
-	case 0:
+	switch (bk_mirror_close(m, pivot, &why)) {
+	case BK_MTRY_OK:
 		WRITE_ONCE(m->end, pivot ? BK_MEND_PIVOTED : BK_MEND_FROZEN);
 		return 0;
-	case -EBUSY:
-		return r;
-	case -EAGAIN:
-	case -ECANCELED:
-		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
-	case -ETIMEDOUT:
+	case BK_MTRY_LATE:
 		WRITE_ONCE(m->attempts, m->attempts + 1);
 		return bk_mirror_later(m, BK_MIRROR_AGAIN_MS);
+	case BK_MTRY_TAKEN:
+		return bk_mirror_taken(m, -EBUSY);
+	case BK_MTRY_OBSTACLE:
+		return bk_job_stand_by(&m->job, -EBUSY, "%s", why);
+	case BK_MTRY_FAILED:
+		return bk_mirror_flush_failed(m);
 	default:
-		return bk_mirror_stand_by(m, r, "flushing destination");
+		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);
 	}
 }
 

@@ -43,7 +43,7 @@ static void bk_mzero_done(struct bk_write *write)
 		wanted = first->done < mc->bits->len;
 	} else if (status == BLK_STS_NOTSUPP || status == BLK_STS_TARGET) {
 		/* It can't, whatever it says: all is copied, zeroes too. */
-		bk_bits_clear(mc->zero, 0, mc->zero->nr);
+		bk_bits_clear_many(mc->zero, 0, mc->zero->nr);
 		wanted = false;
 	} else if (!READ_ONCE(mc->stopped)) {
 		mc->ops->error(mc, true, write->sector + write->pos, status);

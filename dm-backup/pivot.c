@@ -101,8 +101,8 @@ static int bk_pivot_take(struct bk_instance *in, struct bk_dest *dest)
  *
  * Context: process, memory reclaim not allowed; sleeps for as long as opening the
  * device takes, which holds a suspend up. The filter is occupied meanwhile.
- * Return: 0; -EAGAIN if there is no live table now; -EBUSY for @why, or if somebody
- * else has claimed it, another dm device perhaps; another negative errno.
+ * Return: 0; 1 if there is no live table now; -EBUSY for @why, or if somebody else has
+ * claimed it, another dm device perhaps; another negative errno: opening has failed.
  */
 int bk_pivot_claim(struct bk_job *job, struct bk_dest *dest, const char **why)
 {
@@ -115,7 +115,7 @@ int bk_pivot_claim(struct bk_job *job, struct bk_dest *dest, const char **why)
 	mutex_lock(&origin->live_lock);
 	in = origin->live;
 	if (!in)
-		r = -EAGAIN;
+		r = 1;
 	if (r || in->next)
 		goto out;
 	mutex_lock(&origin->lock);
@@ -162,20 +162,16 @@ void bk_pivot_unclaim(struct bk_origin *origin)
 }
 
 /**
- * bk_pivot_is_claimed - has the live table, and nobody else, claimed a device?
+ * bk_pivot_is_claimed - has the live table claimed a device?
  * @origin:	the filter; live_lock is held
- * @dest:	the device
- *
- * Return: 0; -EAGAIN if it has not; -EBUSY if others have.
+ * @dest:	the device; whether it is the only one, bk_dest_has_one_claim() tells
  */
-int bk_pivot_is_claimed(struct bk_origin *origin, struct bk_dest *dest)
+bool bk_pivot_is_claimed(struct bk_origin *origin, struct bk_dest *dest)
 {
 	struct bk_instance *in = origin->live;
 
 	lockdep_assert_held(&origin->live_lock);
-	if (!in || !in->next || in->next->bdev != dest->bdev.bdev)
-		return -EAGAIN;
-	return bk_dest_has_one_claim(dest) ? 0 : -EBUSY;
+	return in && in->next && in->next->bdev == dest->bdev.bdev;
 }
 
 /**

@@ -60,7 +60,7 @@ void bk_pivot_finish(struct bk_pivot *p);
 
 int bk_pivot_claim(struct bk_job *job, struct bk_dest *dest, const char **why);
 void bk_pivot_unclaim(struct bk_origin *origin);
-int bk_pivot_is_claimed(struct bk_origin *origin, struct bk_dest *dest);
+bool bk_pivot_is_claimed(struct bk_origin *origin, struct bk_dest *dest);
 const char *bk_pivot_objection(struct bk_origin *origin, struct bk_job *job);
 const char *bk_pivot_obstacle(struct bk_origin *origin, struct bk_job *job);
 void bk_pivot_exchange(struct bk_origin *origin);

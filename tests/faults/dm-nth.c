@@ -8,6 +8,7 @@
  * count:
  *
  *   fail <kind> <n>	The n-th of that kind fails (EIO).
+ *   time_out <kind> <n>	The same, but with ETIMEDOUT.
  *   lose <kind> <n>	It fails, and so do all that follow it.
  *   stall <kind> <n>	It waits.
  *   calm		All is well; what waits goes on.
@@ -24,6 +25,7 @@
 enum nth_fault {
 	NTH_CALM,
 	NTH_FAIL,
+	NTH_TIME_OUT,
 	NTH_LOSE,
 	NTH_STALL,
 };
@@ -34,7 +36,10 @@ enum nth_kind {
 	NTH_FLUSH,
 };
 
-static const char *const nth_faults[] = { "calm", "fail", "lose", "stall" };
+static const char *const nth_faults[] = {
+	"calm", "fail", "time_out", "lose", "stall"
+};
+
 static const char *const nth_kinds[] = { "read", "write", "flush" };
 
 struct nth {
@@ -140,6 +145,10 @@ static int nth_map(struct dm_target *ti, struct bio *bio)
 	case NTH_FAIL:
 	case NTH_LOSE:
 		return DM_MAPIO_KILL;
+	case NTH_TIME_OUT:
+		bio->bi_status = BLK_STS_TIMEOUT;
+		bio_endio(bio);
+		return DM_MAPIO_SUBMITTED;
 	case NTH_STALL:
 		return DM_MAPIO_SUBMITTED;
 	default:

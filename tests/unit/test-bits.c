@@ -139,6 +139,12 @@ static void test_many(void)
 			CHECK(bk_bits_next(bits, 0, &start, &end) &&
 			      start == first && end == last, "%lu to %lu",
 			      first, last);
+		bk_bits_set_many(bits, 0, bits->nr);
+		bk_bits_clear_many(bits, first, last);
+		CHECK(bk_bits_dirty(bits) == bits->nr - (last - first) &&
+		      find_next_bit(bits->words, last, first) >= last,
+		      "%lu to %lu cleared: %llu", first, last,
+		      bk_bits_dirty(bits));
 		bk_bits_put(bits);
 	}
 	for (i = 1; i <= 600001; i = i * 3 + i % 2) {
