@@ -531,6 +531,25 @@ bool bk_jobs_exist(struct bk_origin *origin)
 }
 
 /**
+ * bk_jobs_are_completing - is any job to take the origin's place?
+ * @origin:	the filter
+ *
+ * One that is paused is not, until that is asked for again.
+ */
+bool bk_jobs_are_completing(struct bk_origin *origin)
+{
+	bool any = false;
+	struct bk_job *job;
+
+	mutex_lock(&origin->lock);
+	list_for_each_entry(job, &origin->jobs, list)
+		any |= READ_ONCE(job->complete) &&
+		       READ_ONCE(job->state) < BK_JOB_CONCLUDED;
+	mutex_unlock(&origin->lock);
+	return any;
+}
+
+/**
  * bk_jobs_shutdown - end all jobs and wait until they are gone
  * @origin:	the filter, which nobody can reach any more
  *

@@ -298,6 +298,7 @@ size_t bk_job_status(struct bk_job *job, char *buf, size_t size);
 size_t bk_job_show(struct bk_job *job, char *buf, size_t size);
 
 bool bk_jobs_exist(struct bk_origin *origin);
+bool bk_jobs_are_completing(struct bk_origin *origin);
 void bk_jobs_shutdown(struct bk_origin *origin);
 void bk_jobs_break(struct bk_origin *origin, int err, const char *cause);
 

@@ -107,4 +107,5 @@ const struct bk_origin_ops bk_origin_callbacks = {
 	.resized	= bk_bitmaps_resize,
 	.shutdown	= bk_origin_end,
 	.has_jobs	= bk_jobs_exist,
+	.completing	= bk_jobs_are_completing,
 };

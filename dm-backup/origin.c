@@ -395,14 +395,18 @@ static const char *bk_origin_mismatch(struct bk_origin *origin,
 				      struct bk_instance *in)
 {
 	dev_t dev = in->dev->bdev->bd_dev;
+	struct dm_dev *claimed = NULL;
 	struct bk_instance *other;
 
 	list_for_each_entry(other, &origin->instances, list) {
 		if (other->left && other->left->bdev == in->dev->bdev)
 			return "Origin was left by a pivot: it has old data";
-		if (other->next)
-			return "A mirror is about to take the origin's place";
+		claimed = other->next ?: claimed;
 	}
+	if (claimed && claimed->bdev == in->dev->bdev)
+		return "Origin is a mirror's destination";
+	if (claimed && origin->ops->completing(origin))
+		return "A mirror is about to take the origin's place: wait for that, or pause it";
 	if (!origin->ops->has_jobs(origin))
 		return NULL;
 	if (in->ti->len != origin->len)

@@ -84,7 +84,8 @@ struct bk_txn_part;
  * @dev:	the origin device, as opened by this table. Another one after a
  *		pivot: written with the gate closed, under live_lock; the filter is
  *		occupied
- * @next:	NULL, or what a pivot is to put there; live_lock, or in dtr
+ * @next:	NULL, or what a pivot is to put there, once it is live if it is not;
+ *		live_lock, or in dtr
  * @left:	NULL, or what it has put away: reads may be in flight there; the same
  * @budget:	feature "buffer": bytes
  * @cbw_timeout: feature "cbw_timeout": default for jobs, ms; 0 is none
@@ -312,6 +313,7 @@ struct bk_deferred {
  *		go of the metadata device; @in is the last instance, the origin
  *		out of the registry and no bio in flight
  * @has_jobs:	is there any job, concluded ones included?
+ * @completing:	is any of them to take the origin's place, now?
  */
 struct bk_origin_ops {
 	struct bk_gate_ops gate;
@@ -325,6 +327,7 @@ struct bk_origin_ops {
 	void (*resized)(struct bk_origin *origin, sector_t len);
 	void (*shutdown)(struct bk_instance *in);
 	bool (*has_jobs)(struct bk_origin *origin);
+	bool (*completing)(struct bk_origin *origin);
 };
 
 /* A change that dm and udev are told of. */

@@ -96,8 +96,8 @@ static int bk_pivot_take(struct bk_instance *in, struct bk_dest *dest)
  * @why:	set to the end of a sentence about the job if it can't be done now, and
  *		the device has not been unclaimed; else to NULL
  *
- * dm lets tables do that while they are live, as its multipath target does. While
- * it is claimed no other table is loaded: that one's claim would have to follow.
+ * dm lets tables do that while they are live, as its multipath target does. What is
+ * loaded afterwards follows (bk_pivot_follow()).
  *
  * Context: process, memory reclaim not allowed; sleeps for as long as opening the
  * device takes, which holds a suspend up. The filter is occupied meanwhile.
@@ -159,6 +159,84 @@ void bk_pivot_unclaim(struct bk_origin *origin)
 	}
 	mutex_unlock(&origin->live_lock);
 	mutex_unlock(&bk_cut_mutex);
+}
+
+/* What another table of the filter has claimed, or NULL. bk_cut_mutex is held. */
+static struct dm_dev *bk_pivot_claimed_beside(struct bk_instance *in)
+{
+	struct bk_instance *other;
+
+	lockdep_assert_held(&bk_cut_mutex);
+	list_for_each_entry(other, &in->origin->instances, list)
+		if (other != in && other->next)
+			return other->next;
+	return NULL;
+}
+
+/* 1: there is something to follow, of that name; 0: nothing; -EBUSY: it can't. */
+static int bk_pivot_may_follow(struct bk_instance *in, char *name)
+{
+	struct dm_dev *next;
+	int r = 0;
+
+	bk_origin_lock_cut(in->origin);
+	next = bk_pivot_claimed_beside(in);
+	if (next) {
+		format_dev_t(name, next->bdev->bd_dev);
+		r = next->mode == dm_table_get_mode(in->ti->table) ? 1 : -EBUSY;
+	}
+	mutex_unlock(&bk_cut_mutex);
+	return r;
+}
+
+/* It has been opened. Is it still what there is to follow? */
+static bool bk_pivot_join(struct bk_instance *in, struct dm_dev *next)
+{
+	struct bk_origin *origin = in->origin;
+	bool same;
+
+	bk_origin_lock_cut(origin);
+	same = bk_pivot_claimed_beside(in) == next;
+	if (same) {
+		mutex_lock(&origin->live_lock);
+		in->next = next;
+		mutex_unlock(&origin->live_lock);
+	}
+	mutex_unlock(&bk_cut_mutex);
+	return same;
+}
+
+/**
+ * bk_pivot_follow - claim what the table beside it has claimed, too
+ * @in:		the instance, on the list, and not live yet
+ *
+ * So whichever of the two is live has it, and at no moment nobody has. dm's tables
+ * for one device share what they open in the same mode, so nothing is opened here;
+ * another mode would be a claim more. While there are two tables none begins to claim
+ * anything, see bk_pivot_obstacle(): it can only have been let go of meanwhile.
+ *
+ * Context: dm's ctr: process, may sleep.
+ * Return: 0; a negative errno and ti->error set.
+ */
+int bk_pivot_follow(struct bk_instance *in)
+{
+	struct dm_dev *next;
+	char name[32];
+	int r;
+
+	r = bk_pivot_may_follow(in, name);
+	if (r > 0)
+		r = dm_get_device(in->ti, name,
+				  dm_table_get_mode(in->ti->table), &next);
+	else if (!r)
+		return 0;
+	if (r && bk_pivot_may_follow(in, name)) {
+		in->ti->error = "A mirror's destination can't be claimed, too: cancel it by force";
+		return r;
+	}
+	if (!r && !bk_pivot_join(in, next))
+		dm_put_device(in->ti, next);
+	return 0;
 }
 
 /**

@@ -22,6 +22,8 @@
  *      bk_pivot_exchange();
  *   or bk_pivot_unclaim(). bk_pivot_prepare() comes before 3, as it allocates;
  *   bk_pivot_finish() ends what that began.
+ *   Between 2 and 3 may be any time, if the job is paused or can't be ended: a table
+ *   that is loaded meanwhile claims the device as well, bk_pivot_follow().
  *
  * Locks
  *   live_lock: in->next, in->left, and in->dev for who writes it. The live table
@@ -59,6 +61,7 @@ void bk_pivot_take_back(struct bk_pivot *p);
 void bk_pivot_finish(struct bk_pivot *p);
 
 int bk_pivot_claim(struct bk_job *job, struct bk_dest *dest, const char **why);
+int bk_pivot_follow(struct bk_instance *in);
 void bk_pivot_unclaim(struct bk_origin *origin);
 bool bk_pivot_is_claimed(struct bk_origin *origin, struct bk_dest *dest);
 const char *bk_pivot_objection(struct bk_origin *origin, struct bk_job *job);

@@ -31,6 +31,7 @@
 #include "options.h"
 #include "origin.h"
 #include "pass.h"
+#include "pivot.h"
 #include "store.h"
 #include "trust.h"
 #include "txn.h"
@@ -199,12 +200,14 @@ static int bk_ctr_attach(struct bk_instance *in, const char *metadata)
 	noio = memalloc_noio_save();
 	r = bk_store_open(in, metadata, error);
 	memalloc_noio_restore(noio);
-	if (r) {
+	if (r)
 		bk_ctr_error(in->ti, error);
+	else
+		r = bk_pivot_follow(in);
+	if (r)
 		bk_origin_detach(in);
-	} else {
+	else
 		bk_origin_loaded(in->origin);
-	}
 	return r;
 }
 
