@@ -90,6 +90,18 @@ static void bk_msg_wait_gone(struct bk_job *job)
 	bk_job_put(job);
 }
 
+/*
+ * LVM makes its devices from what it has on disk, which a pivot does not change. So
+ * whoever asks for one has to say that he has seen to that, as the utility has.
+ */
+static bool bk_msg_is_lvm(struct bk_msg *m)
+{
+	char uuid[DM_UUID_LEN];
+
+	return !dm_copy_name_and_uuid(m->origin->md, NULL, uuid) &&
+	       !strncmp(uuid, "LVM-", 4);
+}
+
 static int bk_msg_job_verb(struct bk_msg *m)
 {
 	enum bk_job_verb verb = m->verb->job;
@@ -98,13 +110,17 @@ static int bk_msg_job_verb(struct bk_msg *m)
 	u64 speed = 0;
 	int r;
 
-	if (verb == BK_VERB_CANCEL && m->argc == 2) {
+	if ((verb == BK_VERB_CANCEL || verb == BK_VERB_COMPLETE) &&
+	    m->argc == 2) {
 		if (strcmp(m->argv[1], "force"))
 			return bk_refuse(m, -EINVAL,
 					 "'%.32s' is not \"force\"",
 					 m->argv[1]);
 		force = true;
 	}
+	if (verb == BK_VERB_COMPLETE && !force && bk_msg_is_lvm(m))
+		return bk_refuse(m, -EBUSY,
+				 "LVM would bring the old data back: 'dmbackup job complete' tells it, 'force' is for who has done that");
 	if (verb == BK_VERB_SET_SPEED &&
 	    (!isdigit(m->argv[1][0]) || kstrtou64(m->argv[1], 10, &speed) ||
 	     speed > S64_MAX))
@@ -411,7 +427,7 @@ static const struct bk_verb bk_verbs[] = {
 	  bk_msg_job_verb, BK_VERB_SET_SPEED },
 	{ "job", "change", 2, 64, "<id> <option>=<value>...",
 	  bk_msg_job_change },
-	{ "job", "complete", 1, 1, "<id>", bk_msg_job_verb,
+	{ "job", "complete", 1, 2, "<id> [force]", bk_msg_job_verb,
 	  BK_VERB_COMPLETE },
 	{ "job", "checkpoint", 1, 2, "<id> [freeze=0|1]", bk_msg_action,
 	  .action = &bk_action_checkpoint },

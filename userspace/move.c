@@ -23,6 +23,9 @@
 /* How long to try again what has to be done after it. */
 #define AGAIN_MS 10000
 
+/* LVM is told, or it was said that it can't be (move_to()'s force). */
+#define COMPLETE "job complete %s force"
+
 /* How often to look whether it has been made: LVM is to be told at once. */
 #define LOOK_US 20000
 
@@ -518,8 +521,7 @@ static void move_finish(void *ctx)
 
 	lvm_swap_take_over(&m->swap);
 	if (!is_on_target(m) && !is_restacked(m)) {
-		filter_try(&m->d, filter_token(), &why, "job complete %s",
-			   m->id);
+		filter_try(&m->d, filter_token(), &why, COMPLETE, m->id);
 		free(why);	/* it may be being completed, or be over */
 		await_pivot(m, m->id, false, PIVOT_MS);
 	}
@@ -530,7 +532,7 @@ static void move_finish(void *ctx)
 
 static int pivot(const struct move *m, const char *title, bool bar)
 {
-	int r = filter_send(&m->d, "complete", "job complete %s", m->id);
+	int r = filter_send(&m->d, "complete", COMPLETE, m->id);
 
 	/* Nobody waits for a device that LVM has not made. */
 	return r ? r : await_pivot(m, title, bar || isatty(2),

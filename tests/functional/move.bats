@@ -72,6 +72,9 @@ holds() { # WHAT
 	echo before > /mnt/a/file
 	sync
 	id=$(dmbackup mirror v/a --to v/new --wait)
+	# not behind LVM's back
+	FILTER=v-a refused "LVM would bring the old data back" msg job complete "$id"
+	FILTER=v-a refused "'by' is not \"force\"" msg job complete "$id" by
 	says 0 'v/a has moved' dmbackup job complete v/a "$id"
 	echo after > /mnt/a/file
 	reboot_lvm

@@ -128,6 +128,7 @@ static const char *const messages[] = {
 	"bitmap load N R", "bitmap load N R R R",
 	"job list", "job show N", "job pause N", "job resume N", "job cancel N",
 	"job cancel N V", "job set_speed N #", "job change N O", "job complete N",
+	"job complete N V",
 	"job finalize N", "job dismiss N", "job checkpoint N",
 	"metadata save", "detach", "last_error", "last_error token=N",
 	"transaction T", "transaction T", "transaction O T", "transaction # T T",
