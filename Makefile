@@ -160,6 +160,10 @@ build/scribble: tests/functional/scribble.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $< -lpthread
 
+build/keepers: tests/functional/keepers.c
+	@mkdir -p build
+	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $< -lpthread
+
 build/beside: tests/soak/beside.c
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -static -o $@ $<
@@ -205,7 +209,7 @@ build/fill-t:
 
 .PHONY: programs
 programs: deps
-	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/scribble build/kill-at build/beside build/quick build/quick.so build/replay build/fuzz-module build/faults build/fill-s build/fill-t
+	@$(MAKE) --no-print-directory utility build/torture build/pairs build/suspend-loop build/scribble build/keepers build/kill-at build/beside build/quick build/quick.so build/replay build/fuzz-module build/faults build/fill-s build/fill-t
 
 .PHONY: mutants
 mutants: deps

@@ -165,6 +165,7 @@ nullb() {
 remove_all() {
 	local d i devices swaps
 	[[ -z ${writers_pid:-} ]] || pkill -9 -x fio
+	[[ -z ${keepers_pid:-} ]] || pkill -9 -x keepers
 	while read -r _ d _; do
 		[[ $d != /mnt/?* ]] || umount -l "$d"
 	done < /proc/mounts
@@ -368,13 +369,16 @@ in_flight() {
 # No destination that was given up is open any more.
 no_orphans() { [[ -z $(</sys/module/dm_backup/parameters/orphans) ]]; }
 
-# writers [FIO OPTION...]: fio on F in the background, verifying what it wrote
+# writers [FIO OPTION...]: fio on F in the background, verifying what it wrote. When it
+# begins anew it reads what it has overwritten: not while that is in flight, as what is
+# read then may be half of each. It tells a torn sector, or one of elsewhere, but not an
+# old one: see keep in mirrors.bash
 writers() {
 	local before
 	before=$(writes_ended)
 	fio --name=w --filename="$F" --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite \
 		${WRITERS_BS---bssplit=512/20:3k/10:4k/40:12k/10:64k/15:256k/5} --size="${SIZE_MB}M" --verify=crc32c --verify_backlog=64 \
-		--verify_fatal=1 --time_based --runtime="${RUNTIME:-600}" ${WRITERS_IOPS:+--rate_iops=$WRITERS_IOPS} \
+		--verify_fatal=1 --serialize_overlap=1 --time_based --runtime="${RUNTIME:-600}" ${WRITERS_IOPS:+--rate_iops=$WRITERS_IOPS} \
 		--output=/tmp/fio.out "$@" &
 	writers_pid=$!
 	# Until it has its handler, fio is deaf to the signal that is to end it.

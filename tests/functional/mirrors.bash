@@ -10,6 +10,19 @@ mirror() {
 	wait_for 60 is_started "$id"
 }
 is_started() { ! state_is "$1" created; }
+# keep OFFSET: from there on F is written to, and read, by who knows what it should hold
+keep() {
+	local at
+	bytes at "$1"
+	keepers "$F" "$at" > /tmp/keepers.out 2>&1 3>&- &
+	keepers_pid=$!
+	wait_for 30 grep -q begins /tmp/keepers.out
+}
+keep_end() {
+	kill -INT "$keepers_pid"
+	wait "$keepers_pid" || { cat /tmp/keepers.out; return 1; }
+	keepers_pid=
+}
 synced() { [[ $(job synced "$1") == 1 ]]; }
 withdrawn() { [[ $(job synced "$1") == 0 ]]; }
 same_as() { quick same "$1" "$2"; }
@@ -31,6 +44,59 @@ well() {
 	dmsetup load "$1" --table "0 $SECTORS flakey ${2:-$T} 0 1000 0"
 	dmsetup resume --noflush "$1"
 }
+# cached: $nullb is one that flushes reach; flushes DEV: how many have
+cached() {
+	modprobe null_blk nr_devices=0
+	nullb size="$SIZE_MB" memory_backed=1 cache_size=4 blocksize=512 discard=1
+}
+flushes() {
+	local f
+	read -r -a f < "/sys/class/block/${1##*/}/stat"
+	echo "${f[15]}"
+}
+# logging NAME: a device over T; $log has what is written to it. When it has gone,
+# logged [MARK]: "sector sectors flags" a line, since the mark. Flags: 1 a flush, 2 FUA,
+# 4 a discard
+logging() {
+	modprobe dm-log-writes 2> /dev/null || true
+	[[ $(dmsetup targets) == *log-writes* ]] || skip "no dm-log-writes"
+	truncate -s 128M /tmp/log
+	log=$(losetup -f --show /tmp/log)
+	dmsetup create "$1" --table "0 $SECTORS log-writes $T $log"
+}
+logged() {
+	python3 -c '
+import struct, sys
+log, mark = open(sys.argv[1], "rb"), sys.argv[2].encode()
+entries = struct.unpack("<3Q", log.read(512)[:24])[2]
+tell = not mark
+for i in range(entries):
+    entry = log.read(512)
+    sector, sectors, flags, length = struct.unpack("<4Q", entry[:32])
+    if flags & 8:
+        tell |= entry[32:32 + length] == mark
+        continue
+    if tell:
+        print(sector, sectors, flags)
+    if not flags & 4:
+        log.seek(sectors * 512, 1)' "$log" "${1:-}"
+}
+# durably BYTE OFFSET: 4 KiB, with FUA
+durably() {
+	local at
+	bytes at "$2"
+	python3 -c '
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT | os.O_DSYNC)
+buf = mmap.mmap(-1, 4096)
+buf.write(bytes([int(sys.argv[2], 0)]) * 4096)
+os.pwritev(fd, [buf], int(sys.argv[3]))' "$F" "$1" "$at"
+}
+# by_bitmap ID MODE: of what is dirty in b, to $TARGET
+by_bitmap() {
+	msg mirror start "$1" target="${TARGET:-$T}" sync=bitmap bitmap=b bitmap_mode="$2" auto_dismiss=0 "${@:3}"
+}
+in_vain() { (($(job attempts "$1") >= $2)); }
 dismiss() {
 	msg job dismiss "$1"
 	wait_for 10 no_jobs

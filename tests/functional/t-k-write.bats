@@ -96,7 +96,7 @@ w_ended() { ! kill -0 $w_pid 2> /dev/null; }
 	mirror m
 	wait_state m ready
 	w 0x11 3M 64K
-	! in_step m
+	[[ $(job actively_synced m) == 0 ]]
 	[[ $(job copy_mode m) == background ]]
 	writers
 	# with all that can be changed
@@ -185,7 +185,7 @@ switched() { [[ $(job copy_mode "$1") == write_blocking ]]; }
 	(($(now_ms) - before >= 1000))
 	withdrawn m
 	[[ $(state m) == ready && $(job late m) == 1 && $(job errors m) == 0 ]]
-	! in_step m
+	[[ $(job actively_synced m) == 0 ]]
 	is 0x41 1M 64K "$S"
 	# it is known to be late: nobody waits for it
 	for i in 0x42 0x43 0x44; do
@@ -378,7 +378,7 @@ waits_elsewhere() {
 	slow_set t /dev/mapper/e 0 600000 # legs are on their way
 	a_leg
 	msg job complete m
-	wait_for 60 in_vain m
+	wait_for 60 in_vain m 1
 	# and again: the first write that does not get to the origin is stopped
 	while goes_on $n; do
 		sleep 0.5
@@ -398,7 +398,6 @@ waits_elsewhere() {
 	# what was written before it is the same, too
 	same_as "$S" "$T"
 }
-in_vain() { (($(job attempts "$1") > 0)); }
 # A write of another place each time, which the origin has at once, and does not end
 a_leg() {
 	n=$((n + 1))
@@ -431,7 +430,7 @@ goes_on() {
 	before=$(job mirrored m)
 	w 0x21 2M 64K
 	[[ $(job mirrored m) == "$before" ]]
-	! in_step m
+	[[ $(job actively_synced m) == 0 ]]
 	msg job resume m
 	wait_for 10 in_step m
 	same_as "$S" "$T"
@@ -441,7 +440,8 @@ goes_on() {
 
 @test "K completed, reloaded, suspended with writers all the time" {
 	filter
-	writers
+	writers --size=8M
+	keep 8M
 	both m
 	wait_state m ready 120
 	for i in 1 2 3; do
@@ -455,6 +455,7 @@ goes_on() {
 	msg job complete m
 	finished m 120
 	origin_is "$T" || [[ $(dmsetup table f) == *"backup $(devno "$T") 2 buffer 65536" ]]
+	keep_end
 	writers_end
 	w 0x19 1M 4K
 	is 0x19 1M 4K "$T"
@@ -533,7 +534,8 @@ goes_on() {
 	local mode policy before
 	plain_filter
 	flaky t
-	writers
+	writers --size=8M
+	keep 8M
 	for mode in background write_blocking; do
 		for policy in report enospc ignore stop; do
 			to /dev/mapper/t mirror m copy_mode=$mode on_target_error=$policy
@@ -572,5 +574,6 @@ goes_on() {
 		finished m 120
 		dismiss m
 	done
+	keep_end
 	writers_end
 }
