@@ -16,7 +16,7 @@ enum bk_option_type {
 	BK_OPT_BOOL,		/* u64: 0 or 1 */
 	BK_OPT_FLAG,		/* the same, or the bare word for 1 */
 	BK_OPT_WORD,		/* u64: index into words */
-	BK_OPT_STRING,		/* const char *, as it was given: no blanks, no longer than a path */
+	BK_OPT_STRING,		/* const char *, as given: no blanks, no longer than a path */
 };
 
 /**
