@@ -11,7 +11,6 @@ static void bk_io_go(struct bk_bio *pb, struct bio *bio)
 {
 	bk_held_del(pb->in->origin, pb);
 	bk_bio_redirect(pb->in, bio);
-	bio->bi_opf &= ~REQ_NOWAIT;
 	if (pb->mw)
 		bk_mwrite_submit(pb->mw);
 	else
@@ -25,24 +24,6 @@ static void bk_io_finish(struct bk_bio *pb, struct bio *bio,
 	bk_held_del(pb->in->origin, pb);
 	bio->bi_status = status;
 	bio_endio(bio);
-}
-
-/*
- * @bio is not to wait (REQ_NOWAIT) but has to: it ends here. The copies that it would
- * have to wait for are started, so that another try finds less.
- */
-static void bk_io_send_back(struct bk_bio *pb, struct bio *bio,
-			    struct bk_cfg *cfg)
-{
-	struct bk_origin *origin = pb->in->origin;
-	sector_t start = bio->bi_iter.bi_sector;
-	sector_t end = bio_end_sector(bio);
-
-	if (bk_io_is_pending(cfg, bio))
-		bk_cow_start(cfg, start, end);
-	else if (bk_io_is_cold(origin, cfg, bio))
-		bk_store_want(origin->store, start, end);
-	bk_io_finish(pb, bio, BLK_STS_AGAIN);
 }
 
 /*
@@ -148,9 +129,6 @@ static bool bk_io_try(struct bk_bio *pb, struct bio *bio)
 	switch (bk_io_enter(&origin->gate, pb, bio)) {
 	case BK_ENTER_PARKED:
 		return false;
-	case BK_ENTER_AGAIN:
-		bk_io_finish(pb, bio, BLK_STS_AGAIN);
-		return false;
 	case BK_ENTER_LOOK:
 		go = bk_io_may_go(&origin->gate, pb, bio, &cfg);
 		break;
@@ -162,11 +140,6 @@ static bool bk_io_try(struct bk_bio *pb, struct bio *bio)
 	if (!cfg)
 		return !go;
 
-	if (unlikely(bio->bi_opf & REQ_NOWAIT)) {
-		bk_io_send_back(pb, bio, cfg);
-		bk_cfg_put(cfg);
-		return false;
-	}
 	if (list_empty(&pb->held))
 		bk_held_add(origin, pb);
 	if (bio_op(bio) == REQ_OP_DISCARD)
@@ -189,6 +162,11 @@ void bk_io_again(struct work_struct *work)
 	struct bk_bio *pb = container_of(work, struct bk_bio, work);
 	struct bio *bio = bk_bio_of(pb);
 
+	/*
+	 * Its sender does not wait here, and would not send it again: io_uring does
+	 * so only with what fails as it is sent.
+	 */
+	bio->bi_opf &= ~REQ_NOWAIT;
 	while (bk_io_try(pb, bio))
 		cond_resched();
 }

@@ -30,17 +30,20 @@ static void bk_io_first_wait(struct bk_instance *in, struct bk_bio *pb)
 static int bk_io_wait(struct bk_instance *in, struct bio *bio,
 		      struct bk_bio *pb, bool pending, bool cold)
 {
-	if (dm_noflush_suspending(in->ti))
-		return DM_MAPIO_REQUEUE;
+	bool requeue = dm_noflush_suspending(in->ti);
+
 	if (cold)
 		bk_store_want(in->origin->store, bio->bi_iter.bi_sector,
 			      bio_end_sector(bio));
-	if (!bk_bio_may_wait(bio) && (pending || cold)) {
+	/* Here and now: nobody sends it again who hears of that later. */
+	if (!bk_bio_may_wait(bio) && (pending || cold || requeue)) {
 		if (pending)
 			bk_io_hint(in->origin, bio);
 		bio_wouldblock_error(bio);
 		return DM_MAPIO_SUBMITTED;
 	}
+	if (requeue)
+		return DM_MAPIO_REQUEUE;
 	bk_io_first_wait(in, pb);
 	queue_work(in->origin->cow_wq, &pb->work);
 	return DM_MAPIO_SUBMITTED;

@@ -13,7 +13,7 @@
  *   Dirty is set again, never cleared here, so whoever does not go this way (a write
  *   from before the mode was changed, one that has waited too long) marks when it has
  *   ended, as with copy_mode=background, and nothing is lost.
- *   A REQ_NOWAIT write goes both ways if it need not wait here; else it gets EAGAIN.
+ *   A REQ_NOWAIT write goes both ways, too, and may wait: not for its sender.
  *
  * Which writes go both ways
  *   Data, and zeroes if the destination can write them. Not: discards and secure
