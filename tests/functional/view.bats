@@ -290,7 +290,7 @@ look_again() { udevadm trigger --settle --action=change --name-match="$(readlink
 	says 5 'is v/data itself' dmbackup view create v/data now --scratch v/data
 	says 2 'has all of that' dmbackup view create v/data now --job x --size 1M
 	says 4 'there is no job x' dmbackup view create v/data now --job x
-	says 1 "can't be mounted" dmbackup view create v/data now --size 8M --mount /nowhere
+	says 4 'No such file' dmbackup view create v/data now --size 8M --mount /nowhere
 	# its blocks are of 1 KiB, zram's of 4
 	says 1 'blocks of 4096 bytes' dmbackup view create v/data now --size 8M --mount /mnt/view
 	says 4 'no bitmap' dmbackup view create v/data now --size 8M --bitmap none
