@@ -5,16 +5,12 @@
  */
 
 #include "buffer.h"
+#include "pages.h"
 
-#include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
-
-/* Runs of pages make few page vectors, so short bios. */
-#define BK_RUN_ORDER	get_order(SZ_64K)
-#define BK_RUN_BYTES	(PAGE_SIZE << BK_RUN_ORDER)
 
 #define BK_GFP_NOWAIT	(GFP_NOWAIT | __GFP_NOWARN | __GFP_NORETRY)
 
@@ -26,26 +22,11 @@ MODULE_PARM_DESC(orphan_limit,
 static atomic_long_t bk_orphaned;
 
 /*----------------------------------------------------------------*/
-/* Pages: lists of single pages and runs, linked through page->lru. */
-
-static size_t bk_page_bytes(struct page *page)
-{
-	return PAGE_SIZE << compound_order(page);
-}
+/* The cache: pages that nobody uses now; pool->lock is held. */
 
 static struct list_head *bk_page_list(struct bk_pool *pool, struct page *page)
 {
 	return &pool->pages[compound_order(page) != 0];
-}
-
-static void bk_pages_free(struct list_head *pages)
-{
-	struct page *page, *next;
-
-	list_for_each_entry_safe(page, next, pages, lru) {
-		list_del(&page->lru);
-		__free_pages(page, compound_order(page));
-	}
 }
 
 /* Take pages for @need bytes from the cache, as far as it has them. */
@@ -88,63 +69,6 @@ static void bk_cache_shed(struct bk_pool *pool, struct list_head *to)
 		list_move_tail(&page->lru, to);
 		pool->cached -= bk_page_bytes(page);
 	}
-}
-
-static int bk_pages_alloc(size_t need, struct list_head *to, gfp_t gfp)
-{
-	bool runs = true;
-
-	while (need) {
-		struct page *page = NULL;
-
-		if (runs && BK_RUN_ORDER && need >= BK_RUN_BYTES) {
-			/* __GFP_COMP, for compound_order() */
-			page = alloc_pages(gfp | __GFP_COMP | __GFP_NORETRY |
-					   __GFP_NOWARN, BK_RUN_ORDER);
-			runs = page;
-		}
-		if (!page)
-			page = alloc_page(gfp);
-		if (!page)
-			return -ENOMEM;
-		list_add_tail(&page->lru, to);
-		need -= min(need, bk_page_bytes(page));
-	}
-	return 0;
-}
-
-/* Describe @pages in @vec, which has room; they leave the list. */
-static unsigned int bk_pages_to_vec(struct list_head *pages,
-				    struct bio_vec *vec)
-{
-	struct page *page, *next;
-	unsigned int nr = 0;
-
-	list_for_each_entry_safe(page, next, pages, lru) {
-		list_del(&page->lru);
-		vec[nr].bv_page = page;
-		vec[nr].bv_offset = 0;
-		vec[nr].bv_len = bk_page_bytes(page);
-		nr++;
-	}
-	return nr;
-}
-
-static unsigned int bk_pages_count(struct list_head *pages)
-{
-	struct page *page;
-	unsigned int nr = 0;
-
-	list_for_each_entry(page, pages, lru)
-		nr++;
-	return nr;
-}
-
-static void bk_vec_free(struct bio_vec *vec, unsigned int nr)
-{
-	while (nr--)
-		__free_pages(vec[nr].bv_page,
-			     compound_order(vec[nr].bv_page));
 }
 
 /*----------------------------------------------------------------*/

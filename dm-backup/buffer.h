@@ -51,7 +51,7 @@
  * @reserved:	part of @used that are reserves
  * @background:	part of @used that background copies hold
  * @cached:	bytes in @pages
- * @pages:	free pages: single ones, and runs of 2^BK_RUN_ORDER
+ * @pages:	free pages: single ones, and runs
  * @waiters:	guest-triggered buffers that wait, oldest first
  * @retry_work:	serves @waiters again after a failed allocation
  * @wq:		where @retry_work runs
