@@ -29,13 +29,28 @@ static struct list_head *bk_page_list(struct bk_pool *pool, struct page *page)
 	return &pool->pages[compound_order(page) != 0];
 }
 
-/* Take pages for @need bytes from the cache, as far as it has them. */
-static size_t bk_cache_take(struct bk_pool *pool, size_t need,
+/* Put @pages into the cache. */
+static void bk_cache_add(struct bk_pool *pool, struct list_head *pages)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, pages, lru) {
+		list_move(&page->lru, bk_page_list(pool, page));
+		pool->cached += bk_page_bytes(page);
+	}
+}
+
+/*
+ * Take pages for @need bytes from the cache, as far as it has them beyond @keep
+ * bytes.
+ */
+static size_t bk_cache_take(struct bk_pool *pool, size_t need, size_t keep,
 			    struct list_head *to)
 {
 	size_t got = 0;
 	int run;
 
+	need = pool->cached > keep ? min(need, pool->cached - keep) : 0;
 	for (run = 1; run >= 0; run--) {
 		struct list_head *from = &pool->pages[run];
 
@@ -51,6 +66,14 @@ static size_t bk_cache_take(struct bk_pool *pool, size_t need,
 	}
 	pool->cached -= got;
 	return got;
+}
+
+/* Take all out of the cache. */
+static void bk_cache_empty(struct bk_pool *pool, struct list_head *to)
+{
+	list_splice_init(&pool->pages[0], to);
+	list_splice_init(&pool->pages[1], to);
+	pool->cached = 0;
 }
 
 /* Take out of the cache what the budget has no room for. */
@@ -268,6 +291,7 @@ void bk_pool_set_limit(struct bk_pool *pool, size_t limit)
 
 	spin_lock(&pool->lock);
 	WRITE_ONCE(pool->limit, limit);
+	pool->spare = min(pool->spare, limit / BK_POOL_SPARE);
 	bk_cache_shed(pool, &shed);
 	bk_pool_serve(pool);
 	spin_unlock(&pool->lock);
@@ -284,9 +308,7 @@ void bk_pool_trim(struct bk_pool *pool)
 	LIST_HEAD(pages);
 
 	spin_lock(&pool->lock);
-	list_splice_init(&pool->pages[0], &pages);
-	list_splice_init(&pool->pages[1], &pages);
-	pool->cached = 0;
+	bk_cache_empty(pool, &pages);
 	spin_unlock(&pool->lock);
 	bk_pages_free(&pages);
 }
@@ -319,6 +341,42 @@ bool bk_pool_defer_background(struct bk_pool *pool)
 }
 
 /*----------------------------------------------------------------*/
+
+/*
+ * Get pages for buffers of @bytes ready, so that guests need not wait for that
+ * while a destination has all there were. They are charged meanwhile, so nobody
+ * else gets their place in the budget. No harm if there are none to be had.
+ */
+static void bk_pool_warm(struct bk_pool *pool, size_t bytes)
+{
+	size_t got = 0, want = 0;
+	LIST_HEAD(pages);
+
+	spin_lock(&pool->lock);
+	pool->spare = max(pool->spare,
+			  rounddown(pool->limit / BK_POOL_SPARE, bytes));
+	if (pool->spare > pool->cached)
+		want = rounddown(pool->spare - pool->cached, bytes);
+	if (pool->used + pool->cached + want > pool->limit)
+		want = 0;
+	pool->used += want;
+	spin_unlock(&pool->lock);
+	if (!want)
+		return;
+
+	while (got < want && !bk_pages_alloc(bytes, &pages, BK_GFP_NOWAIT))
+		got += bytes;
+
+	spin_lock(&pool->lock);
+	pool->used -= want;
+	bk_cache_add(pool, &pages);
+	/* The limit may be another one by now. */
+	bk_cache_shed(pool, &pages);
+	bk_pool_serve(pool);
+	spin_unlock(&pool->lock);
+	bk_pages_free(&pages);
+	bk_pool_tell(pool);
+}
 
 /**
  * bk_reserve_init - set a buffer aside for one point in time
@@ -357,6 +415,7 @@ int bk_reserve_init(struct bk_pool *pool, struct bk_reserve *res, size_t bytes)
 	res->bytes = bytes;
 	res->taken = false;
 	res->told_at = jiffies;
+	bk_pool_warm(pool, bytes);
 	return 0;
 
 nomem:
@@ -379,6 +438,7 @@ void bk_reserve_exit(struct bk_pool *pool, struct bk_reserve *res)
 {
 	struct bio_vec *vec = NULL;
 	unsigned int nr = 0;
+	LIST_HEAD(pages);
 
 	spin_lock(&pool->lock);
 	if (!res->taken && res->bytes) {
@@ -387,10 +447,16 @@ void bk_reserve_exit(struct bk_pool *pool, struct bk_reserve *res)
 		pool->used -= res->bytes;
 		pool->reserved -= res->bytes;
 		res->bytes = 0;
+		/* A start that failed leaves nothing either. */
+		if (!pool->reserved) {
+			bk_cache_empty(pool, &pages);
+			pool->spare = 0;
+		}
 		bk_pool_serve(pool);
 	}
 	spin_unlock(&pool->lock);
 	bk_pool_tell(pool);
+	bk_pages_free(&pages);
 	bk_vec_free(vec, nr);
 	kvfree(vec);
 }
@@ -446,7 +512,8 @@ static int bk_buf_fill(struct bk_pool *pool, struct bk_buf *buf)
 	size_t got;
 
 	spin_lock(&pool->lock);
-	got = bk_cache_take(pool, buf->bytes, &pages);
+	got = bk_cache_take(pool, buf->bytes,
+			    buf->background ? pool->spare : 0, &pages);
 	if (unlikely(pool->used + pool->cached > pool->limit))
 		bk_cache_shed(pool, &shed);
 	spin_unlock(&pool->lock);

@@ -12,7 +12,10 @@
  *   its destination does. If nothing but reserves is in use one copy gets its
  *   buffer in any case, however small the budget has become.
  *   Pages are kept for the next copy (getting and clearing 64 KiB of them
- *   costs as much as copying 64 KiB) until the last point in time has gone.
+ *   costs as much as copying 64 KiB) until the last point in time has gone. A
+ *   part of the budget is got ready when a point in time is made, and left to
+ *   guest-triggered copies: a guest need not wait for pages while a slow
+ *   destination has all others.
  *
  * Orphans
  *   A buffer that a destination never gives back (it hangs, and its job is
@@ -40,6 +43,9 @@
 
 #define BK_POOL_RETRY_MS	10
 
+/* The part of the budget that is got ready for guest-triggered copies. */
+#define BK_POOL_SPARE		16
+
 /* Page vectors in a buffer itself; longer ones are allocated. */
 #define BK_BUF_VECS		16
 
@@ -51,6 +57,7 @@
  * @reserved:	part of @used that are reserves
  * @background:	part of @used that background copies hold
  * @cached:	bytes in @pages
+ * @spare:	of these, what background copies leave
  * @pages:	free pages: single ones, and runs
  * @waiters:	guest-triggered buffers that wait, oldest first
  * @retry_work:	serves @waiters again after a failed allocation
@@ -66,6 +73,7 @@ struct bk_pool {
 	size_t reserved;
 	size_t background;
 	size_t cached;
+	size_t spare;
 	struct list_head pages[2];
 	struct list_head waiters;
 	struct delayed_work retry_work;

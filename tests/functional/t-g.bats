@@ -459,6 +459,40 @@ a_job() { ! no_jobs; }
 	echo 268435456 > /sys/module/dm_backup/parameters/orphan_limit
 }
 
+@test "guests' copies find their pages ready while the target gives none back" {
+	local t=/sys/kernel/tracing
+	grep -q '^bk_pages_alloc ' $t/available_filter_functions || skip "no function tracer"
+	slow_target 0
+	filter
+	start j speed=1
+	hang t
+	echo bk_pages_alloc > $t/set_ftrace_filter
+	echo function > $t/current_tracer
+	w 0x1 2M 3M # 48 clusters; a sixteenth of 64 MiB are 64
+	[ "$(grep -c bk_pages_alloc $t/trace)" = 0 ]
+	w 0x1 6M 3M # more than there is
+	[ "$(grep -c bk_pages_alloc $t/trace)" -gt 0 ]
+	echo nop > $t/current_tracer
+	echo > $t/set_ftrace_filter
+	unhang t
+	removed
+}
+
+@test "pages that were got ready are given back when a job ends" {
+	local before
+	filter buffer 2097152 # a sixteenth is 64 MiB
+	before=$(free_mib)
+	for _ in {1..6}; do
+		start j speed=1
+		msg job cancel j
+		finished j 20 cancelled
+		msg job dismiss j
+	done
+	wait_for 20 free_again "$before"
+}
+free_mib() { awk '$1 == "MemFree:" { print int($2 / 1024) }' /proc/meminfo; }
+free_again() { [[ $(free_mib) -gt $(($1 - 160)) ]]; } # of 384
+
 @test "G10 the module can't go while a filter is there" {
 	filter
 	! rmmod dm_backup
