@@ -12,27 +12,18 @@
 /*----------------------------------------------------------------*/
 /* One bio at a time */
 
-enum bk_io_phase {
-	BK_IO_SUBMITTING,	/* inside submit_bio() */
-	BK_IO_SUBMITTED,	/* the submitter has gone on to other things */
-	BK_IO_ENDED,		/* the bio has ended */
-};
-
-/*
- * Submit. True if it ended meanwhile: the caller goes on. The exchanges are
- * full barriers, so either this one sees ENDED or bk_io_ended() sees SUBMITTED.
- */
+/* Submit. True if it ended meanwhile: the caller goes on. */
 static bool bk_io_submit(struct bk_io *io)
 {
-	atomic_set(&io->phase, BK_IO_SUBMITTING);
+	bk_phase_begin(&io->phase);
 	submit_bio(&io->bio);
-	return atomic_xchg(&io->phase, BK_IO_SUBMITTED) == BK_IO_ENDED;
+	return bk_phase_submitted(&io->phase);
 }
 
 /* In bi_end_io. True if the submitter has gone: the caller queues work. */
 static bool bk_io_ended(struct bk_io *io)
 {
-	return atomic_xchg(&io->phase, BK_IO_ENDED) == BK_IO_SUBMITTED;
+	return bk_phase_ended(&io->phase);
 }
 
 /* The status of a bio that has ended, and the end of the bio. */

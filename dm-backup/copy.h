@@ -18,10 +18,10 @@
  *   A guest's flags are never copied onto these bios.
  *
  * Submitting from a work item
- *   Drivers that complete at once (brd) do so inside submit_bio(). struct
- *   bk_io tells this from the other case, so that neither costs a work item
- *   too much nor recurses: whoever comes second, submitter or completion, goes
- *   on.
+ *   Drivers that complete at once (brd) do so inside submit_bio(). The phase of
+ *   struct bk_io tells this from the other case, so that neither costs a work
+ *   item too much nor recurses: whoever comes second, submitter or completion,
+ *   goes on.
  *
  * Lifetime
  *   A struct bk_read belongs to whoever embeds it, which must stay until
@@ -31,6 +31,7 @@
 #ifndef BK_COPY_H
 #define BK_COPY_H
 
+#include <linux/atomic.h>
 #include <linux/bio.h>
 #include <linux/workqueue.h>
 
@@ -38,10 +39,38 @@
 #include "dest.h"
 #include "origin.h"
 
+/* Who comes second, the submitter of a bio or its end? */
+enum bk_phase {
+	BK_PHASE_SUBMITTING,	/* inside submit_bio() */
+	BK_PHASE_SUBMITTED,	/* the submitter has gone on to other things */
+	BK_PHASE_ENDED,		/* the bio has ended */
+};
+
+/* Before the bio is submitted. */
+static inline void bk_phase_begin(atomic_t *phase)
+{
+	atomic_set(phase, BK_PHASE_SUBMITTING);
+}
+
+/*
+ * After that. True if it has ended: the caller goes on, else bi_end_io will. The
+ * exchanges are full barriers, so just one of the two sees that it is second.
+ */
+static inline bool bk_phase_submitted(atomic_t *phase)
+{
+	return atomic_xchg(phase, BK_PHASE_SUBMITTED) == BK_PHASE_ENDED;
+}
+
+/* In bi_end_io. True if the submitter has gone: the caller queues work. */
+static inline bool bk_phase_ended(atomic_t *phase)
+{
+	return atomic_xchg(phase, BK_PHASE_ENDED) == BK_PHASE_SUBMITTED;
+}
+
 /**
  * struct bk_io - one bio at a time, resubmitted for the next part
  * @bio:	the bio
- * @phase:	who comes second: enum bk_io_phase
+ * @phase:	who comes second: enum bk_phase
  */
 struct bk_io {
 	struct bio bio;

@@ -170,9 +170,8 @@ static void bk_mwrite_dest_done(struct bk_write *write)
 }
 
 /* The origin's leg has ended. */
-static void bk_mwrite_origin_work(struct work_struct *work)
+static void bk_mwrite_origin_done(struct bk_mwrite *op)
 {
-	struct bk_mwrite *op = container_of(work, struct bk_mwrite, work);
 	struct bio_list told = BIO_EMPTY_LIST;
 	struct bk_mcopy *mc = op->mc;
 	bool done;
@@ -187,6 +186,11 @@ static void bk_mwrite_origin_work(struct work_struct *work)
 		bk_mwrite_finish(op);
 	else
 		bk_mwrite_tell(&told);
+}
+
+static void bk_mwrite_origin_work(struct work_struct *work)
+{
+	bk_mwrite_origin_done(container_of(work, struct bk_mwrite, work));
 }
 
 /*
@@ -218,7 +222,8 @@ static void bk_mwrite_endio(struct bio *bio)
 	op->status = bio->bi_status;
 	bk_mwrite_leave(op, pb);
 	/* The filter is there: its bio has not ended. */
-	queue_work(op->mc->origin->cow_wq, &op->work);
+	if (bk_phase_ended(&op->phase))
+		queue_work(op->mc->origin->cow_wq, &op->work);
 }
 
 /*----------------------------------------------------------------*/
@@ -292,5 +297,9 @@ void bk_mwrite_submit(struct bk_mwrite *op)
 	}
 	if (op->leg != BK_MLEG_NONE)
 		bk_mwrite_start_leg(op);
+	bk_phase_begin(&op->phase);
 	dm_submit_bio_remap(bio, NULL);
+	/* If it has not ended, @op may have gone. */
+	if (bk_phase_submitted(&op->phase))
+		bk_mwrite_origin_done(op);
 }

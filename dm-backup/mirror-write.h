@@ -57,7 +57,8 @@
  *   mc->lock: all lists. pb->mw and the legs' results are the op's own.
  *   Whether an op ends is decided under mc->lock, in process context.
  *   bk_mwrite_admit() is called under RCU, neither sleeps nor waits for memory.
- *   The hooked end of the bio may come in an interrupt.
+ *   The hooked end of the bio may come in an interrupt: then a work item goes on. If
+ *   it comes inside submit_bio(), who has submitted goes on.
  *   mirror-write-int.h says which file is about what.
  */
 
@@ -91,6 +92,7 @@ enum bk_mleg {
  * @bytes:	of the budget that it has
  * @origin_ended: the origin's leg has ended; lock
  * @dest_ended:	the destination's has; lock
+ * @phase:	of the origin's leg, see copy.h
  * @status:	of the origin's leg
  * @end_io:	the bio's own, while it is hooked
  * @vec:	the bio's own data...
@@ -113,6 +115,7 @@ struct bk_mwrite {
 	size_t bytes;
 	bool origin_ended;
 	bool dest_ended;
+	atomic_t phase;
 	blk_status_t status;
 	bio_end_io_t *end_io;
 	struct bio_vec *vec;
