@@ -9,6 +9,7 @@
 
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/sched.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
@@ -364,8 +365,10 @@ static void bk_pool_warm(struct bk_pool *pool, size_t bytes)
 	if (!want)
 		return;
 
-	while (got < want && !bk_pages_alloc(bytes, &pages, BK_GFP_NOWAIT))
+	while (got < want && !bk_pages_alloc(bytes, &pages, BK_GFP_NOWAIT)) {
 		got += bytes;
+		cond_resched();	/* writers are not to feel it */
+	}
 
 	spin_lock(&pool->lock);
 	pool->used -= want;
