@@ -143,8 +143,8 @@ build/dmbackup: $(utility_objs) build/obj/codec.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ldevmapper -lsmartcols -lblkid -lmount -ludev -ljson-c
 
 # --- tests ----------------------------------------------------------------------
-torture_src := $(addprefix tests/torture/,torture.c history.c readers.c)
-build/torture: $(torture_src) tests/torture/history.h tests/torture/readers.h
+torture_src := $(addprefix tests/torture/,torture.c history.c writers.c uring.c meanwhile.c readers.c)
+build/torture: $(torture_src) $(wildcard tests/torture/*.h) tests/lib/dm.h
 	@mkdir -p build
 	$(CC) $(CFLAGS) $(warnings) -D_GNU_SOURCE -o $@ $(torture_src) -lpthread
 

@@ -15,6 +15,7 @@
 #define MAGIC		0x544f5254u
 #define NONE		UINT32_MAX
 #define READ_SECTORS	2048u
+#define MAX_PAGES	(MAX_SECTORS / UNIT + 1)
 
 /* One write of one thread. */
 struct write {
@@ -63,7 +64,7 @@ struct history *history_create(unsigned int device, uint64_t sectors,
 	h->sectors = sectors;
 	h->threads = threads;
 	h->room = writes;
-	h->max_nodes = threads * writes * 32;
+	h->max_nodes = threads * writes * 64;
 	h->head = malloc(sectors * sizeof(*h->head));
 	h->base = calloc(sectors, sizeof(*h->base));
 	h->nodes = malloc((size_t)h->max_nodes * sizeof(*h->nodes));
@@ -240,6 +241,16 @@ void history_finish(struct history *h, unsigned int thread, uint64_t now)
 	h->writes[thread][h->count[thread] - 1].completed = now;
 }
 
+void history_withdraw(struct history *h, unsigned int thread)
+{
+	struct write *w = &h->writes[thread][--h->count[thread]];
+	unsigned int i;
+
+	/* Its sectors are taken: it is the last version of each. */
+	for (i = 0; i < w->nr; i++)
+		h->head[w->sector + i] = h->nodes[h->head[w->sector + i]].prev;
+}
+
 static void write_stamp(struct history *h, unsigned int thread,
 			unsigned int index, uint64_t sector, struct stamp *s)
 {
@@ -273,6 +284,8 @@ struct cut {
 	struct history *h;
 	struct stamp *found;		/* per sector */
 	unsigned int k[MAX_THREADS];	/* writes of each thread in the set */
+	bool page[MAX_THREADS][MAX_PAGES];	/* and pages of the next one */
+	bool any_page[MAX_THREADS];
 	bool changed;
 	uint64_t torn;
 	const char *what;
@@ -291,6 +304,7 @@ static bool version_matches(struct history *h, uint64_t sector, uint32_t node,
 		case K_ZERO:
 			return stamp_is_zero(found);
 		case K_WRITE:
+		case K_PAGES:
 			write_stamp(h, n->thread, n->index, sector, &s);
 			return !memcmp(&s, found, sizeof(s));
 		case K_DISCARD:
@@ -303,30 +317,66 @@ static bool version_matches(struct history *h, uint64_t sector, uint32_t node,
 	return !memcmp(&h->base[sector], found, sizeof(*found));
 }
 
-static bool in_set(const struct cut *c, const struct node *n)
+/* Where the set has it that a page of a write is in it, if it is not as a whole. */
+static bool *page_of(struct cut *c, const struct node *n, uint64_t sector)
 {
-	return n->index < c->k[n->thread];
+	struct write *w = &c->h->writes[n->thread][n->index];
+
+	return &c->page[n->thread][sector / UNIT - w->sector / UNIT];
 }
 
-/* The set has to hold write @index of @thread, and what had completed before. */
-static void add_write(struct cut *c, unsigned int thread, unsigned int index)
+static bool in_set(struct cut *c, const struct node *n, uint64_t sector)
+{
+	if (n->index != c->k[n->thread])
+		return n->index < c->k[n->thread];
+	return c->any_page[n->thread] && *page_of(c, n, sector);
+}
+
+/*
+ * The set has to hold the first @nr writes of @thread, and what had completed
+ * before the last of them was submitted.
+ */
+static void add_writes(struct cut *c, unsigned int thread, unsigned int nr);
+
+/* What had completed before write @index of @thread was submitted. */
+static void add_earlier(struct cut *c, unsigned int thread, unsigned int index)
 {
 	uint64_t submitted = c->h->writes[thread][index].submitted;
 	unsigned int t;
 
-	if (index < c->k[thread])
-		return;
-	c->k[thread] = index + 1;
-	c->changed = true;
 	for (t = 0; t < c->h->threads; t++) {
 		struct write *w = c->h->writes[t];
 		unsigned int n = c->k[t];
 
 		while (n < c->h->count[t] && w[n].completed < submitted)
 			n++;
-		if (n > c->k[t])
-			add_write(c, t, n - 1);
+		add_writes(c, t, n);
 	}
+}
+
+static void add_writes(struct cut *c, unsigned int thread, unsigned int nr)
+{
+	if (nr <= c->k[thread])
+		return;
+	c->k[thread] = nr;
+	c->any_page[thread] = false;
+	memset(c->page[thread], 0, sizeof(c->page[thread]));
+	c->changed = true;
+	add_earlier(c, thread, nr - 1);
+}
+
+/* The set has to hold what @n left on @sector. */
+static void add_version(struct cut *c, const struct node *n, uint64_t sector)
+{
+	if (c->h->writes[n->thread][n->index].kind != K_PAGES) {
+		add_writes(c, n->thread, n->index + 1);
+		return;
+	}
+	add_writes(c, n->thread, n->index);
+	c->any_page[n->thread] = true;
+	*page_of(c, n, sector) = true;
+	c->changed = true;
+	add_earlier(c, n->thread, n->index);
 }
 
 /*
@@ -340,7 +390,7 @@ static bool explain_sector(struct cut *c, uint64_t sector)
 
 	/* Versions that are not in the set come before the first that is. */
 	for (node = h->head[sector]; node != NONE; node = h->nodes[node].prev) {
-		if (in_set(c, &h->nodes[node])) {
+		if (in_set(c, &h->nodes[node], sector)) {
 			last = node;
 			break;
 		}
@@ -351,7 +401,7 @@ static bool explain_sector(struct cut *c, uint64_t sector)
 		return true;
 	if (next == NONE)
 		return false;
-	add_write(c, h->nodes[next].thread, h->nodes[next].index);
+	add_version(c, &h->nodes[next], sector);
 	return true;
 }
 
@@ -372,6 +422,10 @@ static bool collect_sector(void *ctx, uint64_t sector, const struct stamp *s,
 static void describe(struct cut *c, uint64_t sector)
 {
 	const struct stamp *s = &c->found[sector];
+	static const char *const letter[] = {
+		[K_WRITE] = "", [K_PAGES] = "p", [K_ZERO] = "z",
+		[K_DISCARD] = "d"
+	};
 	struct history *h = c->h;
 	uint32_t node;
 
@@ -383,14 +437,13 @@ static void describe(struct cut *c, uint64_t sector)
 		printf("thread %u write %llu", s->thread,
 		       (unsigned long long)s->seq);
 	printf("; its versions, newest first:");
-	for (node = h->head[sector]; node != NONE; node = h->nodes[node].prev)
-		printf(" %u.%u%s%s", h->nodes[node].thread,
-		       h->nodes[node].index,
-		       h->writes[h->nodes[node].thread]
-				[h->nodes[node].index].kind == K_WRITE ? "" :
-		       h->writes[h->nodes[node].thread]
-				[h->nodes[node].index].kind == K_ZERO ? "z" : "d",
-		       in_set(c, &h->nodes[node]) ? "*" : "");
+	for (node = h->head[sector]; node != NONE; node = h->nodes[node].prev) {
+		const struct node *n = &h->nodes[node];
+
+		printf(" %u.%u%s%s", n->thread, n->index,
+		       letter[h->writes[n->thread][n->index].kind],
+		       in_set(c, n, sector) ? "*" : "");
+	}
 	printf(" base %s%u.%llu\n",
 	       h->base[sector].magic == MAGIC ? "" : "?",
 	       h->base[sector].thread,
@@ -417,7 +470,7 @@ bool history_find_cut(struct history *h, int fd, uint64_t after,
 		      uint64_t before, const char *what)
 {
 	struct cut c = { .h = h, .what = what };
-	unsigned int t, flight = 0, all = 0, in = 0;
+	unsigned int t, all = 0, in = 0;
 	bool ok;
 
 	c.found = malloc(h->sectors * sizeof(*c.found));
@@ -429,13 +482,13 @@ bool history_find_cut(struct history *h, int fd, uint64_t after,
 			c.k[t]++;
 	ok = !c.torn && find_set(&c);
 	for (t = 0; ok && t < h->threads; t++) {
-		if (c.k[t] && h->writes[t][c.k[t] - 1].submitted > before) {
+		unsigned int n = c.k[t] + c.any_page[t];
+
+		if (n && h->writes[t][n - 1].submitted > before) {
 			printf("# %s: holds write %u of thread %u, which was submitted after the cut\n",
-			       what, c.k[t] - 1, t);
+			       what, n - 1, t);
 			ok = false;
 		}
-		flight += c.k[t] < h->count[t] &&
-			  h->writes[t][c.k[t]].submitted < before;
 		all += h->count[t];
 		in += c.k[t];
 	}

@@ -9,7 +9,7 @@
  *
  * A point in time is a set of writes. It is one instant of the history if
  *   - of each thread it holds the first k writes (a thread writes one after
- *     the other),
+ *     the other), and of the next one, if that is of pages, any of these,
  *   - with a write it holds every write that had completed before that one was
  *     submitted,
  *   - it holds all that had completed before the instant could be, and none
@@ -28,11 +28,13 @@
 #include <stdio.h>
 
 #define SECTOR		512u
-#define UNIT		8u	/* sectors that are taken together */
+#define UNIT		8u	/* sectors that are taken together: a page */
+#define MAX_SECTORS	2048u	/* of one write */
 #define MAX_THREADS	64
 
 enum kind {
 	K_WRITE,	/* sectors carry a stamp */
+	K_PAGES,	/* the same; each page of them is written by itself */
 	K_ZERO,		/* sectors read as zeroes */
 	K_DISCARD,	/* sectors read as zeroes or as before */
 };
@@ -63,6 +65,8 @@ void history_give(struct history *h, uint64_t sector, unsigned int nr);
 bool history_enter(struct history *h, unsigned int thread, enum kind kind,
 		   uint64_t sector, unsigned int nr, uint64_t now);
 void history_finish(struct history *h, unsigned int thread, uint64_t now);
+/* Instead of that: it was not done. What it would have left is nobody's. */
+void history_withdraw(struct history *h, unsigned int thread);
 void history_fill(struct history *h, unsigned int thread, void *buf);
 
 /*

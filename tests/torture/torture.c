@@ -3,33 +3,33 @@
  * torture: is what a backup copies one instant of what was written?
  *
  * Threads write, zero and discard all over a filter, each sector of what they
- * write saying who wrote it when and where. Meanwhile full backups are made,
- * one after the other; after each, the destination must be one instant of the
+ * write saying who wrote it when and where (writers.h). Meanwhile full backups are
+ * made, one after the other; after each, the destination must be one instant of the
  * history (history.h), at a moment when the backup could have made its cut, and
  * the filter must hold what was written last. Or the same is asked of views: see
- * readers.h.
+ * readers.h. The filter may be suspended, reloaded and so on in each round: see
+ * meanwhile.h.
  *
- * Prints TAP. The seed decides what is written where; how threads meet is up to
- * the machine.
+ * Prints TAP. The seed decides what is written where and how, and what happens
+ * meanwhile; how threads meet is up to the machine.
  */
 
 #include "history.h"
+#include "meanwhile.h"
 #include "readers.h"
+#include "torture.h"
+#include "writers.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <linux/fs.h>
-#include <pthread.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
-#define MAX_IO_SECTORS	256u
 #define ORPHANS		"/sys/module/dm_backup/parameters/orphans"
 
 static struct {
@@ -37,9 +37,8 @@ static struct {
 	const char *dest;
 	unsigned int seconds;
 	unsigned int threads;
-	unsigned int zeroes;		/* of 1000 operations */
-	unsigned int discards;
-	unsigned int pace;		/* us a thread rests after a write, at most */
+	struct writers_mix mix;
+	unsigned int meanwhile;		/* things that happen in a round, at most */
 	uint64_t seed;
 	const char *bitmap;		/* NULL: full backups */
 	unsigned int readers;		/* of a view, instead of the destination */
@@ -53,29 +52,22 @@ static struct {
 } opt = {
 	.seconds = 10,
 	.threads = 4,
-	.zeroes = 20,
-	.discards = 10,
-	.pace = 200,
+	.mix = {
+		.zeroes = 20,
+		.discards = 10,
+		.fua = 50,
+		.cached = 50,
+		.uring = 100,
+		.nowait = 100,
+		.pace = 200,
+	},
 };
 
 static struct history *history;
 static char device[256];
-static pthread_mutex_t round_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t round_cond = PTHREAD_COND_INITIALIZER;
-static bool writing;			/* round_lock */
-static unsigned int resting;		/* round_lock */
-static atomic_bool quit;
 static unsigned int tests, failures;
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
-}
-
-static void die(const char *fmt, ...)
+void die(const char *fmt, ...)
 {
 	va_list args;
 
@@ -99,139 +91,6 @@ static bool report(bool ok, const char *fmt, ...)
 	fflush(stdout);
 	failures += !ok;
 	return ok;
-}
-
-/*------------------------------------------------------------------*/
-/* Writers */
-
-struct writer {
-	unsigned int nr;
-	uint64_t random;
-	uint64_t sectors;
-	unsigned int block;		/* sectors per logical block */
-	uint64_t sweep;			/* where its sequential writes are */
-	uint8_t *buf;
-	int fd;
-};
-
-static uint64_t rnd(struct writer *w, uint64_t below)
-{
-	w->random ^= w->random << 13;
-	w->random ^= w->random >> 7;
-	w->random ^= w->random << 17;
-	return (w->random * 0x2545f4914f6cdd1dull >> 16) % below;
-}
-
-/* Small and large, scattered, swept, and crowded into a few places. */
-static void choose(struct writer *w, uint64_t *sector, unsigned int *nr)
-{
-	unsigned int how = rnd(w, 100);
-	uint64_t at;
-
-	*nr = how < 60 ? 1 + rnd(w, 16) : 1 + rnd(w, MAX_IO_SECTORS);
-	if (how % 10 < 5)
-		at = rnd(w, w->sectors);
-	else if (how % 10 < 8)
-		at = rnd(w, 4) * (w->sectors / 4) + rnd(w, 1024);
-	else
-		at = w->sweep += *nr;
-	at %= w->sectors;
-	at -= at % w->block;
-	*nr += (w->block - *nr % w->block) % w->block;
-	if (at + *nr > w->sectors)
-		*nr = w->sectors - at;
-	*sector = at;
-}
-
-static int submit(struct writer *w, enum kind kind, uint64_t sector,
-		  unsigned int nr)
-{
-	uint64_t range[2] = { sector * SECTOR, nr * (uint64_t)SECTOR };
-
-	switch (kind) {
-	case K_WRITE:
-		history_fill(history, w->nr, w->buf);
-		return pwrite(w->fd, w->buf, range[1], range[0]) ==
-		       (ssize_t)range[1] ? 0 : -1;
-	case K_ZERO:
-		return ioctl(w->fd, BLKZEROOUT, range);
-	default:
-		/* Advice: a device that can't is no failure. */
-		if (ioctl(w->fd, BLKDISCARD, range) && errno != EOPNOTSUPP)
-			return -1;
-		return 0;
-	}
-}
-
-/* False: the round's history is full. */
-static bool write_once(struct writer *w)
-{
-	unsigned int dice = rnd(w, 1000), nr;
-	enum kind kind = dice < opt.zeroes ? K_ZERO :
-			 dice < opt.zeroes + opt.discards ? K_DISCARD : K_WRITE;
-	uint64_t sector;
-	bool room;
-
-	choose(w, &sector, &nr);
-	if (!history_take(history, sector, nr))
-		return true;
-	room = history_enter(history, w->nr, kind, sector, nr, now_ns());
-	if (room) {
-		if (submit(w, kind, sector, nr))
-			die("%s: write of %u sectors at %llu", device, nr,
-			    (unsigned long long)sector);
-		history_finish(history, w->nr, now_ns());
-	}
-	history_give(history, sector, nr);
-	if (opt.pace && rnd(w, 4) == 0)
-		usleep(rnd(w, opt.pace));
-	return room;
-}
-
-static void rest(void)
-{
-	pthread_mutex_lock(&round_lock);
-	resting++;
-	pthread_cond_broadcast(&round_cond);
-	while (!writing && !quit)
-		pthread_cond_wait(&round_cond, &round_lock);
-	resting--;
-	pthread_mutex_unlock(&round_lock);
-}
-
-static void *writer_main(void *arg)
-{
-	struct writer *w = arg;
-
-	while (!quit) {
-		bool on;
-
-		pthread_mutex_lock(&round_lock);
-		on = writing;
-		pthread_mutex_unlock(&round_lock);
-		if (!on)
-			rest();
-		else if (!write_once(w))
-			usleep(1000);
-	}
-	return NULL;
-}
-
-static void writers_start(void)
-{
-	pthread_mutex_lock(&round_lock);
-	writing = true;
-	pthread_cond_broadcast(&round_cond);
-	pthread_mutex_unlock(&round_lock);
-}
-
-static void writers_stop(void)
-{
-	pthread_mutex_lock(&round_lock);
-	writing = false;
-	while (resting < opt.threads)
-		pthread_cond_wait(&round_cond, &round_lock);
-	pthread_mutex_unlock(&round_lock);
 }
 
 /*------------------------------------------------------------------*/
@@ -298,9 +157,11 @@ static void backup_cancelled(unsigned int round)
 		opt.filter, opt.dest, opt.bitmap, modes[round % 3]))
 		die("%s", line);
 	usleep(20000 * (round % 8));
-	run(line, sizeof(line), "dmsetup message %s 0 job cancel torture%s 2>&1",
-	    opt.filter, force ? " force" : "");
+	/* It may be paused just now, and then can't be cancelled gently. */
 	do {
+		run(line, sizeof(line),
+		    "dmsetup message %s 0 job cancel torture%s 2>&1",
+		    opt.filter, force ? " force" : "");
 		job_state(state, sizeof(state), line, sizeof(line));
 		usleep(10000);
 	} while (strcmp(state, "concluded"));
@@ -311,34 +172,71 @@ static void backup_cancelled(unsigned int round)
 	    opt.filter);
 }
 
+/* Returns its outcome, with @line what "job show" says, or NULL: it did not start. */
+static const char *backup_once(unsigned int round, const char *options,
+			       uint64_t *after, uint64_t *before, char *line,
+			       size_t size)
+{
+	const char *outcome;
+	char state[32];
+
+	*after = now_ns();
+	if (run(line, size,
+		"dmsetup message %s 0 backup start torture target=%s %s auto_dismiss=0 %s 2>&1",
+		opt.filter, opt.dest, sync_words(round), options))
+		return NULL;
+	do {
+		job_state(state, sizeof(state), line, size);
+		*before = now_ns();
+	} while (!strcmp(state, "created"));
+	while (strcmp(state, "concluded")) {
+		usleep(20000);
+		job_state(state, sizeof(state), line, size);
+	}
+	outcome = strstr(line, "outcome=");
+	return outcome ? outcome + strlen("outcome=") : NULL;
+}
+
+/* Has it ended, or not begun, by what @did happen meanwhile? */
+static bool backup_was_ended(const char *outcome, unsigned int did)
+{
+	if (!outcome)
+		return did & M_CANCEL;
+	return (did & M_CANCEL && !strncmp(outcome, "cancelled ", 10)) ||
+	       (did & M_FLUSH && !strncmp(outcome, "broken ", 7));
+}
+
+/*
+ * A job that was cancelled meanwhile, or kept a suspend waiting so long that it broke,
+ * is of no use: then another one is made, and this time neither happens.
+ */
 static bool backup(unsigned int round, const char *options, uint64_t *after,
 		   uint64_t *before)
 {
-	char line[2048], state[32];
-	int r;
+	const char *outcome;
+	char line[2048];
 
-	if (opt.bitmap && round)
+	if (opt.bitmap && round) {
+		meanwhile_start(M_ANY | M_FLUSH);
 		backup_cancelled(round);
-	*after = now_ns();
-	r = run(line, sizeof(line),
-		"dmsetup message %s 0 backup start torture target=%s %s auto_dismiss=0 %s 2>&1",
-		opt.filter, opt.dest, sync_words(round), options);
-	if (r)
-		return report(false, "start: %s", line);
-	do {
-		job_state(state, sizeof(state), line, sizeof(line));
-		*before = now_ns();
-	} while (!strcmp(state, "created"));
-	while (!strcmp(state, "running")) {
-		usleep(20000);
-		job_state(state, sizeof(state), line, sizeof(line));
+		meanwhile_stop();
 	}
-	while (!strcmp(state, "waiting") || !strcmp(state, "pending")) {
-		usleep(20000);
-		job_state(state, sizeof(state), line, sizeof(line));
+	meanwhile_start(M_ANY | M_FLUSH | M_CANCEL);
+	outcome = backup_once(round, options, after, before, line, sizeof(line));
+	if (backup_was_ended(outcome, meanwhile_stop())) {
+		printf("# again: %s\n", outcome ?: line);
+		run(line, sizeof(line),
+		    "dmsetup message %s 0 job dismiss torture 2>&1",
+		    opt.filter);
+		meanwhile_start(M_ANY);
+		outcome = backup_once(round, options, after, before, line,
+				      sizeof(line));
+		meanwhile_stop();
 	}
 	writers_stop();
-	if (!strstr(line, "outcome=completed"))
+	if (!outcome)
+		return report(false, "start: %s", line);
+	if (strncmp(outcome, "completed ", 10))
 		return report(false, "backup completes: %s", line);
 	printf("# %s\n", strstr(line, "guest_copied"));
 	return true;
@@ -348,23 +246,34 @@ static bool backup(unsigned int round, const char *options, uint64_t *after,
 static bool mirror(const char *options, uint64_t *after, uint64_t *before)
 {
 	char line[2048], state[32];
+	bool told;
 
+	meanwhile_start(M_ANY | M_FLUSH);
 	if (run(line, sizeof(line),
 		"dmsetup message %s 0 mirror start torture target=%s sync=full auto_dismiss=0 %s 2>&1",
-		opt.filter, opt.dest, options))
+		opt.filter, opt.dest, options)) {
+		meanwhile_stop();
+		writers_stop();
 		return report(false, "start: %s", line);
+	}
 	do {
 		usleep(20000);
 		job_state(state, sizeof(state), line, sizeof(line));
-	} while (!strcmp(state, "created") || !strcmp(state, "running"));
-	*after = now_ns();
-	run(line, sizeof(line), "dmsetup message %s 0 job cancel torture 2>&1",
-	    opt.filter);
-	do {
+	} while (!strcmp(state, "created") || !strcmp(state, "running") ||
+		 !strcmp(state, "paused"));
+	/* Once, as twice would be the end of it; refused while it is paused. */
+	for (told = false; strcmp(state, "concluded");) {
+		if (!told) {
+			*after = now_ns();
+			told = !run(line, sizeof(line),
+				    "dmsetup message %s 0 job cancel torture 2>&1",
+				    opt.filter);
+		}
 		usleep(20000);
 		job_state(state, sizeof(state), line, sizeof(line));
-	} while (strcmp(state, "concluded"));
+	}
 	*before = now_ns();
+	meanwhile_stop();
 	writers_stop();
 	if (!strstr(line, "outcome=completed"))
 		return report(false, "mirror completes: %s", line);
@@ -441,6 +350,8 @@ static int view(unsigned int round, const char *options, uint64_t sectors,
 	uint64_t waited = 0;
 	int kept;
 
+	/* What breaks the job would break the view. */
+	meanwhile_start(M_ANY);
 	if (!view_create(options, after, before) &&
 	    !view_create("sync=none", after, before))
 		die("view: the job has ended");
@@ -457,6 +368,7 @@ static int view(unsigned int round, const char *options, uint64_t sectors,
 			usleep(50000);
 	}
 	usleep(VIEW_US);
+	meanwhile_stop();
 	writers_stop();
 	usleep(VIEW_US / 10);
 	kept = readers_stop();
@@ -530,7 +442,9 @@ static void usage(void)
 {
 	fprintf(stderr,
 		"torture --filter NAME --dest DEVICE [--seconds N] [--threads N] [--seed N]\n"
-		"        [--zeroes N] [--discards N] (of 1000) [--pace US] [--naive] [--mirror]\n"
+		"        [--zeroes N] [--discards N] [--fua N] [--cached N] [--uring N] [--nowait N]\n"
+		"        (of 1000) [--pace US] [--naive] [--mirror]\n"
+		"        [--meanwhile N] (suspends, reloads, verbs in each round)\n"
 		"        [--bitmap NAME] (incremental backups by it)\n"
 		"        [--readers N] (of a view, instead of the destination)\n"
 		"        [--reads N] (sectors, in all rounds, however long that takes)\n"
@@ -549,6 +463,11 @@ static void parse(int argc, char **argv)
 		{ "seed", required_argument, NULL, 'r' },
 		{ "zeroes", required_argument, NULL, 'z' },
 		{ "discards", required_argument, NULL, 'D' },
+		{ "fua", required_argument, NULL, 'F' },
+		{ "cached", required_argument, NULL, 'C' },
+		{ "uring", required_argument, NULL, 'U' },
+		{ "nowait", required_argument, NULL, 'W' },
+		{ "meanwhile", required_argument, NULL, 'w' },
 		{ "pace", required_argument, NULL, 'p' },
 		{ "job", required_argument, NULL, 'j' },
 		{ "bitmap", required_argument, NULL, 'b' },
@@ -570,9 +489,14 @@ static void parse(int argc, char **argv)
 		case 's': opt.seconds = atoi(optarg); break;
 		case 't': opt.threads = atoi(optarg); break;
 		case 'r': opt.seed = strtoull(optarg, NULL, 0); break;
-		case 'z': opt.zeroes = atoi(optarg); break;
-		case 'D': opt.discards = atoi(optarg); break;
-		case 'p': opt.pace = atoi(optarg); break;
+		case 'z': opt.mix.zeroes = atoi(optarg); break;
+		case 'D': opt.mix.discards = atoi(optarg); break;
+		case 'F': opt.mix.fua = atoi(optarg); break;
+		case 'C': opt.mix.cached = atoi(optarg); break;
+		case 'U': opt.mix.uring = atoi(optarg); break;
+		case 'W': opt.mix.nowait = atoi(optarg); break;
+		case 'p': opt.mix.pace = atoi(optarg); break;
+		case 'w': opt.meanwhile = atoi(optarg); break;
 		case 'b': opt.bitmap = optarg; break;
 		case 'R': opt.readers = atoi(optarg); break;
 		case 'N': opt.reads = strtoull(optarg, NULL, 0); break;
@@ -592,27 +516,9 @@ static void parse(int argc, char **argv)
 		usage();
 }
 
-static void writer_init(struct writer *w, unsigned int nr, uint64_t sectors)
-{
-	int block;
-
-	w->nr = nr;
-	w->random = opt.seed + 0x9e3779b97f4a7c15ull * (nr + 1);
-	w->sectors = sectors;
-	w->sweep = nr * (sectors / opt.threads);
-	w->fd = open(device, O_RDWR | O_DIRECT);
-	if (w->fd < 0 || ioctl(w->fd, BLKSSZGET, &block))
-		die("%s", device);
-	w->block = block / SECTOR;
-	if (posix_memalign((void **)&w->buf, 4096, (MAX_IO_SECTORS + 8) * SECTOR))
-		die("memory");
-}
-
 int main(int argc, char **argv)
 {
-	static struct writer writers[MAX_THREADS];
-	pthread_t threads[MAX_THREADS];
-	unsigned int i, round = 0;
+	unsigned int round = 0;
 	uint64_t bytes, end;
 	int fd;
 
@@ -628,12 +534,9 @@ int main(int argc, char **argv)
 	history = history_create(1, bytes / SECTOR, opt.threads, 20000);
 	if (!history)
 		die("memory");
-	for (i = 0; i < opt.threads; i++) {
-		writer_init(&writers[i], i, bytes / SECTOR);
-		if (pthread_create(&threads[i], NULL, writer_main, &writers[i]))
-			die("thread");
-	}
-	writers_stop();
+	writers_create(history, device, bytes / SECTOR, opt.threads, opt.seed,
+		       &opt.mix);
+	meanwhile_create(opt.filter, opt.seed, opt.meanwhile);
 	end = now_ns() + opt.seconds * 1000000000ull;
 	do {
 		if (!round_once(round++, bytes / SECTOR))
@@ -641,12 +544,8 @@ int main(int argc, char **argv)
 	} while (now_ns() < end ||
 		 (opt.readers && readers_sectors() < opt.reads));
 
-	pthread_mutex_lock(&round_lock);
-	quit = true;
-	pthread_cond_broadcast(&round_cond);
-	pthread_mutex_unlock(&round_lock);
-	for (i = 0; i < opt.threads; i++)
-		pthread_join(threads[i], NULL);
+	writers_end();
+	meanwhile_print();
 	printf("# %llu writes in %u rounds\n",
 	       (unsigned long long)history_writes(history), round);
 	if (opt.readers)
