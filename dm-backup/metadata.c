@@ -444,14 +444,12 @@ int bk_md_root_decode(struct bk_md_root *root, unsigned int copy,
 /**
  * bk_md_place - find room for a bitmap's area
  * @root:	the root
- * @skip:	index of an entry whose area counts as free, or BK_MD_MAX_BITMAPS
  * @pages:	it is to have
  * @first:	set to its first block
  *
  * Return: 0 or -ENOSPC.
  */
-int bk_md_place(const struct bk_md_root *root, unsigned int skip, u32 pages,
-		u64 *first)
+int bk_md_place(const struct bk_md_root *root, u32 pages, u64 *first)
 {
 	struct bk_md_entry want = {
 		.first = bk_md_area_start(root),
@@ -463,7 +461,7 @@ int bk_md_place(const struct bk_md_root *root, unsigned int skip, u32 pages,
 	for (i = 0; i < BK_MD_MAX_BITMAPS; i++) {
 		const struct bk_md_entry *e = &root->entry[i];
 
-		if (i == skip || !e->name[0] || !bk_md_areas_overlap(&want, e))
+		if (!e->name[0] || !bk_md_areas_overlap(&want, e))
 			continue;
 		want.first = e->first + bk_md_area_blocks(e->pages);
 		i = -1U;	/* look at all again: it only moves up */

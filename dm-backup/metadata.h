@@ -192,8 +192,7 @@ void bk_md_root_encode(const struct bk_md_root *root, unsigned int copy,
 int bk_md_root_decode(struct bk_md_root *root, unsigned int copy,
 		      const void *buf, char *error, size_t size);
 bool bk_md_is_ours(const void *buf);
-int bk_md_place(const struct bk_md_root *root, unsigned int skip, u32 pages,
-		u64 *first);
+int bk_md_place(const struct bk_md_root *root, u32 pages, u64 *first);
 
 void bk_md_lease_encode(const struct bk_md_root *root,
 			const struct bk_md_lease *lease, unsigned int copy,

@@ -71,7 +71,7 @@ static int bk_store_do_place(struct bk_store *store, struct bk_store_req *req)
 	u64 first;
 	int r;
 
-	r = bk_md_place(&store->root, BK_MD_MAX_BITMAPS, pages, &first);
+	r = bk_md_place(&store->root, pages, &first);
 	if (r)
 		return r;
 	memset(e, 0, sizeof(*e));
@@ -194,7 +194,7 @@ static int bk_store_resize_slot(struct bk_store *store, unsigned int slot)
 				break;
 		if (old == BK_MD_MAX_BITMAPS)
 			return -ENOSPC;
-		r = bk_md_place(&store->root, BK_MD_MAX_BITMAPS, pages, &first);
+		r = bk_md_place(&store->root, pages, &first);
 		counts = r ? NULL : kvcalloc(pages, sizeof(*counts), GFP_NOIO);
 		if (!counts)
 			return r ?: -ENOMEM;

@@ -131,15 +131,14 @@ static void check_again(const struct bk_md_root *root)
 	free(buf);
 }
 
-/* Room for one more bitmap, or for another one in place of one of them. */
+/* Room for one more bitmap. */
 static void check_place(const struct bk_md_root *root)
 {
-	unsigned int skip = below(2) ? BK_MD_MAX_BITMAPS :
-			    below(BK_MD_MAX_BITMAPS), i;
 	u32 pages = below(4) ? 1 + below(4) : 1 + (chance() >> 32) % 0xffffffff;
 	u64 first = 0, last = HOT + 2ULL * root->hot_blocks;
-	int ret = bk_md_place(root, skip, pages, &first);
+	int ret = bk_md_place(root, pages, &first);
 	wide end = (wide)first + (wide)4 * pages;
+	unsigned int i;
 
 	if (!ret)
 		CHECK(first >= last && end <= root->blocks,
@@ -148,7 +147,7 @@ static void check_place(const struct bk_md_root *root)
 		const struct bk_md_entry *e = &root->entry[i];
 		u64 behind = e->first + 4 * (u64)e->pages;
 
-		if (i == skip || !e->name[0])
+		if (!e->name[0])
 			continue;
 		if (!ret)
 			CHECK(first >= behind || e->first >= end,
