@@ -157,6 +157,7 @@ static enum bk_mirror_try bk_mirror_pivot_closed(struct bk_mirror *m,
 /* Whoever has the destination now may have written to it: it is no copy any more. */
 static int bk_mirror_taken(struct bk_mirror *m, int err)
 {
+	bk_mcopy_doubt(m->mc);
 	bk_job_say(&m->job, err, err == -EBUSY ?
 		   "destination %.64s was claimed by others" :
 		   "claiming destination %.64s failed", m->params.target);
@@ -248,6 +249,8 @@ static enum bk_mirror_try bk_mirror_close(struct bk_mirror *m, bool pivot,
 	}
 	bk_mirror_unlock(origin);
 	bk_origin_vacate(origin);
+	/* Who found the gate closed meanwhile waits to be told. */
+	gate->ops->idle(gate);
 out:
 	bk_pivot_finish(&p);
 	return how;
