@@ -11,6 +11,7 @@
 #include "origin.h"
 #include "pit.h"
 #include "store.h"
+#include "trust.h"
 #include "txn.h"
 
 #include <linux/device-mapper.h>
@@ -81,6 +82,7 @@ static void bk_origin_end(struct bk_instance *in)
 
 	/* Nothing, if postsuspend has done it. */
 	bk_bitmaps_distrust_unmerged(origin);
+	bk_trust_wake(in);
 	bk_store_end(in, bk_origin_is_removed(origin) ? NULL :
 		     "the filter's table was replaced without detach");
 	bk_jobs_shutdown(origin);

@@ -189,6 +189,9 @@ struct bk_error {
  * @leaving:	the next table may be another than ours ("detach"); lock
  * @same:	the next table may stand on this device, which has the same contents
  *		("origin same"), or 0; lock
+ * @rest_dev:	the device at the last postsuspend, or 0: not suspended since the
+ *		last resume; dm's suspend_lock
+ * @rest_written: sectors that had been written to it; the same
  * @store:	the metadata device, or NULL; set by the first instance's ctr
  * @distrust:	the metadata device has failed: tells the bitmaps
  * @gate:	every write passes it
@@ -244,6 +247,8 @@ struct bk_origin {
 	const struct bk_origin_ops *ops;
 	bool leaving;
 	dev_t same;
+	dev_t rest_dev;
+	u64 rest_written;
 
 	struct bk_store *store;
 	struct work_struct distrust;

@@ -280,6 +280,7 @@ static int bk_backup_preresume(struct dm_target *ti)
 	unsigned int noio = memalloc_noio_save();
 
 	/* The device is suspended: reclaim that writes to it would not return. */
+	bk_trust_wake(in);
 	bk_store_begin(in);
 	/* Bits may be dropped from disk with what is cut off. */
 	if (in->ti->len != in->origin->len && in->origin->store &&
@@ -326,6 +327,7 @@ static void bk_backup_postsuspend(struct dm_target *ti)
 	bool leaving;
 
 	bk_origin_quiesce(in);
+	bk_trust_rest(in);
 	mutex_lock(&origin->lock);
 	leaving = origin->leaving;
 	origin->leaving = false;

@@ -167,6 +167,43 @@ void bk_trust_look(struct bk_instance *in, bool print, struct bk_evidence *e)
 	vfree(buf);
 }
 
+/**
+ * bk_trust_rest - nothing is written to the origin from here on
+ * @in:		its instance, through which nothing is being written
+ *
+ * Context: dm's postsuspend: process, under suspend_lock.
+ */
+void bk_trust_rest(struct bk_instance *in)
+{
+	in->origin->rest_dev = in->dev->bdev->bd_dev;
+	in->origin->rest_written = bk_trust_written(in->dev->bdev);
+}
+
+/**
+ * bk_trust_wake - has anybody written to the origin since bk_trust_rest()?
+ * @in:		the instance that goes on, or that goes; nothing has been written
+ *		through any
+ *
+ * Then no bitmap can be trusted. That is only known of the same device, and if the
+ * kernel counts its writes.
+ *
+ * Context: dm's preresume or dtr: process, sleeps; takes the filter's lock.
+ */
+void bk_trust_wake(struct bk_instance *in)
+{
+	struct bk_origin *origin = in->origin;
+
+	if (origin->rest_dev == in->dev->bdev->bd_dev &&
+	    origin->rest_written != bk_trust_written(in->dev->bdev)) {
+		mutex_lock(&origin->lock);
+		origin->ops->distrust(origin,
+				      "the device was written while the filter was suspended",
+				      0);
+		mutex_unlock(&origin->lock);
+	}
+	origin->rest_dev = 0;
+}
+
 /* Has either device counted a write since the filter stopped, or at all? */
 static bool bk_trust_was_written(const struct bk_md_root *root,
 				 const struct bk_evidence *e)

@@ -39,6 +39,8 @@ bool bk_trust_name(struct block_device *bdev, char *name);
 int bk_trust_witness(struct block_device *bdev, u64 len,
 		     struct bk_md_witness *witness);
 void bk_trust_look(struct bk_instance *in, bool print, struct bk_evidence *e);
+void bk_trust_rest(struct bk_instance *in);
+void bk_trust_wake(struct bk_instance *in);
 const char *bk_trust_judge(const struct bk_md_root *root,
 			   const struct bk_md_lease *lease, bool leased,
 			   const struct bk_evidence *e, bool trusting);
