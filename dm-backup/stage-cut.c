@@ -84,9 +84,13 @@ void bk_stages_cover(struct bk_txn_part *part)
 {
 	struct bk_stage *stage;
 
-	list_for_each_entry(stage, &part->stages, list)
+	list_for_each_entry(stage, &part->stages, list) {
 		bk_store_cover(part->origin, stage->bitmap->slot,
-			       stage->bitmap->next, bk_stage_is_noted(stage));
+			       stage->bitmap->next);
+		if (bk_stage_is_noted(stage))
+			bk_store_announce(part->origin, stage->bitmap->slot,
+					  stage->removed);
+	}
 }
 
 /* Nobody of the transaction needs the bitmap any more. The filter's lock is held. */

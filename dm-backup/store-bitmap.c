@@ -7,6 +7,8 @@
 #include "store-int.h"
 #include "origin.h"
 
+#include <linux/slab.h>
+
 /**
  * bk_store_reserve - make room for a bitmap, and write it there
  * @origin:	the filter
@@ -24,12 +26,20 @@ int bk_store_reserve(struct bk_origin *origin, const char *name,
 		     char *error, size_t size)
 {
 	struct bk_store *store = origin->store;
+	u32 nr = DIV_ROUND_UP(bits->nr, BK_MD_BITS);
 	struct bk_store_req *req;
 	unsigned int i;
+	u32 *counts;
 	int r;
 
 	if (!bk_store_is_usable(store, error, size))
 		return -ENODEV;
+	/* Not by the worker: writes may wait for it. */
+	counts = kvcalloc(nr, sizeof(*counts), GFP_NOIO);
+	if (!counts) {
+		scnprintf(error, size, "bitmap '%.64s': out of memory", name);
+		return -ENOMEM;
+	}
 	mutex_lock(&origin->lock);
 	for (i = 0; i < BK_MD_MAX_BITMAPS && store->slot[i].taken; i++)
 		;
@@ -39,9 +49,12 @@ int bk_store_reserve(struct bk_origin *origin, const char *name,
 	if (i == BK_MD_MAX_BITMAPS) {
 		scnprintf(error, size, "there are %u persistent bitmaps already",
 			  i);
+		kvfree(counts);
 		return -ENOSPC;
 	}
 	req = bk_store_req_alloc(BK_STORE_PLACE, i);
+	req->counts = counts;
+	req->nr_counts = nr;
 	strscpy(req->name, name, sizeof(req->name));
 	req->recording = recording;
 	req->shift = bits->shift;
@@ -55,6 +68,7 @@ int bk_store_reserve(struct bk_origin *origin, const char *name,
 	}
 	scnprintf(error, size, "bitmap '%.64s': the metadata device %s", name,
 		  r == -ENOSPC ? "has no room for it" :
+		  r == -EAGAIN ? "is changing its length: try again" :
 		  r == -ETIMEDOUT ? "is slow" : "has failed");
 	/* What is being written yet is dropped when it is; the slot stays taken. */
 	if (r == -ETIMEDOUT) {
@@ -97,28 +111,45 @@ void bk_store_drop(struct bk_origin *origin, int slot)
  * @slot:	the bitmap's; -1: it has none
  * @bits:	bits that are about to be published in the place of the bitmap's;
  *		or NULL if it keeps those
- * @pending:	nothing is to be cooled until the disk has the change
  *
  * Context: process; does not sleep, but for freeing memory.
  */
-void bk_store_cover(struct bk_origin *origin, int slot, struct bk_bits *bits,
-		    bool pending)
+void bk_store_cover(struct bk_origin *origin, int slot, struct bk_bits *bits)
 {
-	struct bk_bits *old = NULL;
+	struct bk_bits *old;
 	struct bk_store_slot *s;
+
+	if (slot < 0 || !bits)
+		return;
+	s = &origin->store->slot[slot];
+	bk_bits_get(bits);
+	spin_lock(&origin->store->lock);
+	old = s->bits[1];
+	s->bits[1] = bits;
+	spin_unlock(&origin->store->lock);
+	bk_bits_put(old);
+}
+
+/**
+ * bk_store_announce - a bitmap is about to change, and the disk to follow
+ * @origin:	the filter
+ * @slot:	the bitmap's; -1: it has none
+ * @removed:	it goes, which ends with bk_store_drop()
+ *
+ * Until it is asked to, nothing is cooled, and nobody else uses the bitmap.
+ *
+ * Context: process; does not sleep.
+ */
+void bk_store_announce(struct bk_origin *origin, int slot, bool removed)
+{
+	struct bk_store *store = origin->store;
 
 	if (slot < 0)
 		return;
-	s = &origin->store->slot[slot];
-	spin_lock(&origin->store->lock);
-	s->pending |= pending && origin->store->live;
-	if (bits) {
-		old = s->bits[1];
-		bk_bits_get(bits);
-		s->bits[1] = bits;
-	}
-	spin_unlock(&origin->store->lock);
-	bk_bits_put(old);
+	spin_lock(&store->lock);
+	store->slot[slot].announced = true;
+	store->slot[slot].removed = removed;
+	spin_unlock(&store->lock);
 }
 
 /**
@@ -157,7 +188,7 @@ struct bk_store_req *bk_store_rewrite(struct bk_origin *origin, int slot,
 
 	if (slot < 0)
 		return NULL;
-	bk_store_cover(origin, slot, bits, true);
+	bk_store_cover(origin, slot, bits);
 	req = bk_store_req_alloc(BK_STORE_REWRITE, slot);
 	req->bits = bits;
 	bk_bits_get(bits);
@@ -253,7 +284,8 @@ bool bk_store_is_pending(struct bk_origin *origin, int slot)
 	if (slot < 0)
 		return false;
 	spin_lock(&store->lock);
-	pending = store->slot[slot].pending && !store->failed;
+	pending = (store->slot[slot].announced || store->slot[slot].asked) &&
+		  !store->failed;
 	spin_unlock(&store->lock);
 	return pending;
 }

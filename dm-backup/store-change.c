@@ -10,30 +10,45 @@
 #include <linux/slab.h>
 
 /**
- * bk_store_settle - the disk has what memory has
+ * bk_store_settle - the disk is to have these bits, and no others
  * @store:	the store
  * @slot:	of this bitmap
- * @bits:	and it is to have these, and no others; NULL: what it had
+ * @bits:	all that it has, and what memory has
  *
- * Context: process, may sleep.
+ * Nothing that was announced is to come any more. Context: process, may sleep.
  */
 void bk_store_settle(struct bk_store *store, unsigned int slot,
 		     struct bk_bits *bits)
 {
 	struct bk_store_slot *s = &store->slot[slot];
-	struct bk_bits *old[2] = { NULL, NULL };
+	struct bk_bits *old[2];
 
+	bk_bits_get(bits);
 	spin_lock(&store->lock);
-	s->pending = false;
-	if (bits) {
-		memcpy(old, s->bits, sizeof(old));
-		bk_bits_get(bits);
-		s->bits[0] = bits;
-		s->bits[1] = NULL;
-	}
+	s->announced = false;
+	memcpy(old, s->bits, sizeof(old));
+	s->bits[0] = bits;
+	s->bits[1] = NULL;
 	spin_unlock(&store->lock);
 	bk_bits_put(old[0]);
 	bk_bits_put(old[1]);
+}
+
+/* The disk has a bitmap's new bits: those that it had before are to go. */
+static void bk_store_followed(struct bk_store *store, struct bk_store_req *req)
+{
+	struct bk_store_slot *s = &store->slot[req->slot];
+	struct bk_bits *old = NULL;
+
+	spin_lock(&store->lock);
+	/* Else a resize has given it other ones meanwhile. */
+	if (s->bits[1] == req->bits) {
+		old = s->bits[0];
+		s->bits[0] = s->bits[1];
+		s->bits[1] = NULL;
+	}
+	spin_unlock(&store->lock);
+	bk_bits_put(old);
 }
 
 static int bk_store_do_begin(struct bk_store *store, struct bk_store_req *req)
@@ -82,11 +97,15 @@ static int bk_store_do_place(struct bk_store *store, struct bk_store_req *req)
 	e->shift = req->shift;
 	e->recording = req->recording;
 	e->hidden = true;
-	r = bk_store_write_new(store, req->slot, req->bits);
+	/* The device may have another length now. */
+	r = req->nr_counts < pages ? -EAGAIN :
+	    bk_store_write_new(store, req->slot, req->bits, req->counts);
 	if (r) {
 		memset(e, 0, sizeof(*e));
 		return r;
 	}
+	store->slot[req->slot].counts = req->counts;
+	req->counts = NULL;
 	bk_store_settle(store, req->slot, req->bits);
 	return 0;
 }
@@ -100,7 +119,8 @@ static int bk_store_do_drop(struct bk_store *store, struct bk_store_req *req)
 
 	memset(e, 0, sizeof(*e));
 	spin_lock(&store->lock);
-	s->pending = false;
+	s->announced = false;
+	s->removed = false;
 	memcpy(old, s->bits, sizeof(old));
 	memset(s->bits, 0, sizeof(s->bits));
 	spin_unlock(&store->lock);
@@ -127,9 +147,6 @@ static int bk_store_do_update(struct bk_store *store, struct bk_store_req *req)
 		e->hidden = hidden;
 		e->recording = recording;
 	}
-	/* Bits that were only added are no change that anything waits for. */
-	if (!r && req->drained)
-		bk_store_settle(store, req->slot, NULL);
 	return r;
 }
 
@@ -162,7 +179,7 @@ static int bk_store_do_rewrite(struct bk_store *store, struct bk_store_req *req)
 	strscpy(e->tag, req->tag, sizeof(e->tag));
 	r = bk_store_write_root(store);
 	if (!r)
-		bk_store_settle(store, req->slot, req->bits);
+		bk_store_followed(store, req);
 	return r;
 }
 
@@ -266,6 +283,16 @@ static int bk_store_do_stand(struct bk_store *store, struct bk_store_req *req)
 	return bk_store_write_root(store);
 }
 
+static bool bk_store_is_removed(struct bk_store *store, unsigned int slot)
+{
+	bool removed;
+
+	spin_lock(&store->lock);
+	removed = store->slot[slot].removed;
+	spin_unlock(&store->lock);
+	return removed;
+}
+
 static int bk_store_do_end(struct bk_store *store, struct bk_store_req *req)
 {
 	struct bk_md_root *root = &store->root;
@@ -280,6 +307,9 @@ static int bk_store_do_end(struct bk_store *store, struct bk_store_req *req)
 		return r;
 	}
 	for (i = 0; i < BK_MD_MAX_BITMAPS && !r; i++) {
+		/* It does not record any more: it would lack bits, if it came back. */
+		if (bk_store_is_removed(store, i))
+			memset(&root->entry[i], 0, sizeof(root->entry[i]));
 		if (!root->entry[i].name[0] || root->entry[i].hidden)
 			continue;
 		if (store->slot[i].bits[0])
@@ -294,7 +324,14 @@ static int bk_store_do_end(struct bk_store *store, struct bk_store_req *req)
 	memcpy(root->written, req->written, sizeof(root->written));
 	memcpy(root->device, req->device, sizeof(root->device));
 	root->clean = true;
-	return bk_store_write_root(store);
+	r = bk_store_write_root(store);
+	if (r)
+		return r;
+	/* What is asked for after this waits for the next life, or is not done. */
+	spin_lock(&store->lock);
+	WRITE_ONCE(store->live, false);
+	spin_unlock(&store->lock);
+	return 0;
 }
 
 /**

@@ -18,7 +18,7 @@ bool bk_store_has_pending(struct bk_store *store)
 	unsigned int i;
 
 	for (i = 0; i < BK_MD_MAX_BITMAPS; i++)
-		pending |= store->slot[i].pending;
+		pending |= store->slot[i].announced || store->slot[i].asked;
 	return pending;
 }
 

@@ -77,7 +77,7 @@ void bk_store_get_bits(struct bk_store *store, unsigned int slot,
 		       struct bk_bits *bits[2]);
 int bk_store_save(struct bk_store *store, unsigned int slot, u32 page, u32 end);
 int bk_store_write_new(struct bk_store *store, unsigned int slot,
-		       struct bk_bits *bits);
+		       struct bk_bits *bits, u32 *counts);
 int bk_store_write_other(struct bk_store *store, unsigned int slot,
 			 struct bk_bits *bits);
 u32 bk_store_crc(struct bk_store *store, unsigned int slot);

@@ -169,13 +169,14 @@ int bk_store_save(struct bk_store *store, unsigned int slot, u32 page, u32 end)
  * @store:	the store
  * @slot:	its slot; the root has its entry
  * @bits:	its bits
+ * @counts:	of its pages, zero; updated
  *
  * Both halves: a page that was never written is damaged.
  *
- * Context: the worker. Return: 0 or a negative errno.
+ * Context: the worker. Return: 0 or -EIO.
  */
 int bk_store_write_new(struct bk_store *store, unsigned int slot,
-		       struct bk_bits *bits)
+		       struct bk_bits *bits, u32 *counts)
 {
 	const struct bk_md_entry *e = &store->root.entry[slot];
 	struct bk_store_run run = {
@@ -184,20 +185,14 @@ int bk_store_write_new(struct bk_store *store, unsigned int slot,
 		.set	= e->set,
 		.bits	= { bits },
 		.all	= true,
+		.counts	= counts,
 	};
 	int r;
 
-	run.counts = kvcalloc(e->pages, sizeof(*run.counts), GFP_NOIO);
-	if (!run.counts)
-		return -ENOMEM;
 	r = bk_store_write_pages(store, &run, 0, e->pages);
 	run.half = 0;
 	if (!r)
 		r = bk_store_write_pages(store, &run, 0, e->pages);
-	if (r)
-		kvfree(run.counts);
-	else
-		store->slot[slot].counts = run.counts;
 	return r;
 }
 

@@ -13,6 +13,7 @@ static void bk_store_req_free(struct kref *ref)
 	struct bk_store_req *req = container_of(ref, struct bk_store_req, ref);
 
 	bk_bits_put(req->bits);
+	kvfree(req->counts);
 	kfree(req);
 }
 
@@ -56,12 +57,44 @@ void bk_store_req_done(struct bk_store *store, struct bk_store_req *req,
 		       int err)
 {
 	req->err = err;
+	spin_lock(&store->lock);
+	store->slot[req->slot].asked -= req->counted;
+	req->counted = false;
+	spin_unlock(&store->lock);
+	/* Who waits for it finds the bitmap free. */
 	complete_all(&req->done);
 	spin_lock(&store->lock);
 	if (req->notify && store->origin)
 		queue_work(store->origin->wait_wq, req->notify);
 	spin_unlock(&store->lock);
 	bk_store_req_put(req);
+}
+
+/* Is it a change of a bitmap that has been made in memory already? */
+static bool bk_store_is_change(const struct bk_store_req *req)
+{
+	return req->verb == BK_STORE_REWRITE ||
+	       (req->verb == BK_STORE_UPDATE && req->drained);
+}
+
+/* May a request be put on the list? Under the lock. */
+static bool bk_store_is_welcome(struct bk_store *store,
+				const struct bk_store_req *req)
+{
+	if (!store->origin)
+		return false;
+	switch (req->verb) {
+	case BK_STORE_BEGIN:
+	case BK_STORE_DISTRUST:	/* written down at any time */
+		return true;
+	case BK_STORE_DROP:
+	case BK_STORE_UPDATE:
+	case BK_STORE_REWRITE:
+		/* If the filter is stopped it may go live again. */
+		return store->live || !store->read_only;
+	default:
+		return store->live;
+	}
 }
 
 /**
@@ -71,14 +104,17 @@ void bk_store_req_done(struct bk_store *store, struct bk_store_req *req,
  */
 void bk_store_ask(struct bk_store *store, struct bk_store_req *req)
 {
+	struct bk_store_slot *s = &store->slot[req->slot];
 	bool gone;
 
 	kref_get(&req->ref);
 	spin_lock(&store->lock);
-	/* What is not to be trusted is written down at any time. */
-	gone = !store->origin ||
-	       (!store->live && req->verb != BK_STORE_BEGIN &&
-		req->verb != BK_STORE_DISTRUST);
+	gone = !bk_store_is_welcome(store, req);
+	if (!gone && bk_store_is_change(req)) {
+		req->counted = true;
+		s->asked++;
+		s->announced = false;
+	}
 	if (!gone)
 		list_add_tail(&req->list, &store->reqs);
 	spin_unlock(&store->lock);
@@ -148,16 +184,19 @@ int bk_store_ask_and_wait(struct bk_store *store, struct bk_store_req *req,
 
 /*
  * Is it among those that are done in their order, slot by slot? What is about all
- * bitmaps, and is not left out here, is never skipped, or makes all others ready.
+ * bitmaps, and is not left out here, makes all others ready.
  */
 static bool bk_store_has_slot(const struct bk_store_req *req)
 {
-	return req->verb != BK_STORE_COOL && req->verb != BK_STORE_STAND;
+	return req->verb != BK_STORE_BEGIN && req->verb != BK_STORE_COOL &&
+	       req->verb != BK_STORE_STAND;
 }
 
 /* May a request be done now? Under the lock. */
 static bool bk_store_is_ready(struct bk_store *store, struct bk_store_req *req)
 {
+	if (!store->live)
+		return req->verb == BK_STORE_BEGIN;
 	if (req->drained && bk_gate_is_draining(&store->origin->gate))
 		return false;
 	if (req->verb == BK_STORE_COOL)

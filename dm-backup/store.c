@@ -56,6 +56,9 @@ void bk_store_begin(struct bk_instance *in)
 	bk_trust_look(in, store->root.clean, &e);
 	why = bk_trust_judge(&store->root, &store->lease, store->lease.seq, &e,
 			     in->trust_crash);
+	/* A table that only read had another length: nothing was written here. */
+	if (!why && store->root.len != origin->len)
+		why = "the length of the device changed while it was read-only";
 	if (why)
 		bk_store_give_up(origin, why);
 	if (store->read_only)

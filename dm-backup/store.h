@@ -38,6 +38,10 @@
  *   lost on disk before the origin was flushed after the drain: its own cache
  *   could take back what a backup has read. While a job runs the disk covers
  *   parent and child, so a crash is a reclaim.
+ *   A bitmap is pending from the cut until the disk has followed all that it was
+ *   asked for since; nobody else may use it before that, so @bits only ever has
+ *   to cover one change. What is asked for while the filter is stopped (detach,
+ *   and no other table came) waits until it goes live again.
  *
  * Who does it
  *   @work, on the workqueue of the device's struct bk_dest (which may hang and
@@ -94,14 +98,20 @@ struct block_device;
  * struct bk_store_slot - a persistent bitmap, as the disk is to have it
  * @bits:	what pages must cover: the bits, and while a job uses the bitmap or
  *		a change of it is not on disk, the other ones; references; lock
- * @pending:	a change has been made in memory that is not on disk; lock
+ * @announced:	a change has been made in memory that the disk is to be asked to
+ *		follow yet; lock
+ * @asked:	changes that it has been asked to follow, and has not; lock
+ * @removed:	the change announced is that it goes: its bits lack what has been
+ *		written since; lock
  * @taken:	it belongs to a bitmap; origin->lock
  * @counts:	bits set in each page, as it is on disk: bits are only ever added to
  *		a page, so as many are the same. Or BK_STORE_NEWER_0, _1
  */
 struct bk_store_slot {
 	struct bk_bits *bits[2];
-	bool pending;
+	bool announced;
+	bool removed;
+	unsigned int asked;
 	bool taken;
 	u32 *counts;
 };
@@ -127,6 +137,8 @@ enum bk_store_verb {
  * @verb:	what
  * @slot:	PLACE to DISTRUST: of which bitmap
  * @bits:	PLACE, REWRITE: its bits, a reference
+ * @counts:	PLACE: what becomes the slot's, or NULL
+ * @nr_counts:	of @counts
  * @name:	PLACE: its name
  * @tag:	REWRITE: what it remembers, "" for nothing
  * @why:	DISTRUST: why it is inconsistent; END: why all are, or empty
@@ -139,6 +151,7 @@ enum bk_store_verb {
  * @print:	END: of the origin
  * @written:	END: sectors, as in struct bk_md_root
  * @device:	END: the same
+ * @counted:	it is one of its slot's @asked; lock
  * @drained:	it is not done before the last cut has drained
  * @flushed:	REWRITE: the origin has been flushed after that; lock
  * @flushing:	the same is being done; lock
@@ -153,6 +166,8 @@ struct bk_store_req {
 	enum bk_store_verb verb;
 	unsigned int slot;
 	struct bk_bits *bits;
+	u32 *counts;
+	u32 nr_counts;
 	char name[BK_MD_NAME];
 	char tag[BK_MD_NAME];
 	char why[BK_MD_NAME];
@@ -165,6 +180,7 @@ struct bk_store_req {
 	u32 print;
 	u64 written[2];
 	u64 device[2];
+	bool counted;
 	bool drained;
 	bool flushed;
 	bool flushing;
@@ -311,8 +327,8 @@ int bk_store_reserve(struct bk_origin *origin, const char *name,
 		     struct bk_bits *bits, bool recording, int *slot,
 		     char *error, size_t size);
 void bk_store_drop(struct bk_origin *origin, int slot);
-void bk_store_cover(struct bk_origin *origin, int slot, struct bk_bits *bits,
-		    bool pending);
+void bk_store_cover(struct bk_origin *origin, int slot, struct bk_bits *bits);
+void bk_store_announce(struct bk_origin *origin, int slot, bool removed);
 void bk_store_uncover(struct bk_origin *origin, int slot, struct bk_bits *bits);
 struct bk_store_req *bk_store_rewrite(struct bk_origin *origin, int slot,
 				      struct bk_bits *bits, const char *tag,

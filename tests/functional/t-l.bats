@@ -500,6 +500,75 @@ poke() { printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
 	[ "$(bitmap tag b)" = there ]
 }
 
+@test "L7 a job ends while the filter is stopped, which then goes on: the disk follows" {
+	truncate -s ${MB}M /tmp/t.img
+	t=$(losetup -f --show /tmp/t.img)
+	up
+	msg bitmap add b persistent
+	w 1 0 64K
+	msg backup start one target="$t" sync=incremental bitmap=b auto_dismiss=0 auto_finalize=0
+	wait_state one pending
+	w 2 128M 16M
+	msg detach
+	dmsetup suspend f
+	msg job finalize one
+	finished one
+	msg job dismiss one
+	dmsetup resume f
+	ok b
+	# In use again, and what is saved now is what this one was begun with.
+	wait_for 20 msg backup start two target="$t" sync=incremental bitmap=b speed=1 auto_dismiss=0
+	wait_for 5 started two
+	[ "$(bitmap busy b)" = two ]
+	msg metadata save
+	keep x
+	reboot x
+	up
+	ok b
+	[ "$(ranges b)" = "262144 32768" ]
+}
+
+@test "L7 a job is cancelled before the disk knows of its transaction: nobody else has the bitmap yet" {
+	truncate -s ${MB}M /tmp/t.img
+	t=$(losetup -f --show /tmp/t.img)
+	slow s "$o" 0 600000
+	make_filter f /dev/mapper/s metadata "$m" after_crash trust
+	msg bitmap add b persistent disabled
+	w 1 0 4K &
+	wait_for 60 in_flight
+	nf=$(devno "$F")
+	msg transaction token=t 2 "$nf" 3 bitmap enable b \
+		"$nf" 7 backup start one target="$t" sync=incremental bitmap=b auto_dismiss=0
+	msg job cancel one force
+	finished one 60 cancelled
+	msg job dismiss one
+	refused 'not on the metadata device yet' msg bitmap clear b
+	slow_set s "$o" 0 0
+	wait
+	wait_for 20 msg bitmap clear b
+	[ "$(bitmap recording b)" = 1 ]
+}
+
+@test "L8 written below while it was suspended: no bitmap is trusted, whether it goes on or goes" {
+	up
+	msg bitmap add b persistent
+	msg bitmap add c
+	dmsetup suspend f
+	dmsetup resume f
+	ok b; ok c
+	dmsetup suspend f
+	w 9 200M 4K "$o"
+	dmsetup resume f
+	bad b 'while the filter was suspended'
+	bad c 'while the filter was suspended'
+	msg bitmap remove b
+	msg bitmap add b persistent
+	dmsetup suspend f
+	w 9 200M 4K "$o"
+	down; up
+	bad b 'while the filter was suspended'
+}
+
 @test "L8 written behind the filter's back: not trusted, and why is told" {
 	up
 	msg bitmap add b persistent
