@@ -80,6 +80,8 @@ static void bk_origin_end(struct bk_instance *in)
 {
 	struct bk_origin *origin = in->origin;
 
+	/* Another table may be writing already: no view is to show that. */
+	bk_cfg_remove_jobs(origin);
 	/* Nothing, if postsuspend has done it. */
 	bk_bitmaps_distrust_unmerged(origin);
 	bk_trust_wake(in);
