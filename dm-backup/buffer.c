@@ -114,12 +114,14 @@ static void bk_pool_charge(struct bk_pool *pool, struct bk_buf *buf)
 	buf->state = BK_BUF_GRANTED;
 }
 
-static void bk_pool_uncharge(struct bk_pool *pool, struct bk_buf *buf)
+/* bk_buf_get() may look meanwhile, as a read has several parts: @state at once. */
+static void bk_pool_uncharge(struct bk_pool *pool, struct bk_buf *buf,
+			     enum bk_buf_state state)
 {
 	pool->used -= buf->bytes;
 	if (buf->background)
 		pool->background -= buf->bytes;
-	buf->state = BK_BUF_NONE;
+	WRITE_ONCE(buf->state, state);
 }
 
 static bool bk_reserve_take(struct bk_buf *buf)
@@ -498,7 +500,7 @@ static int bk_buf_nopages(struct bk_pool *pool, struct bk_buf *buf,
 
 	bk_pages_free(pages);
 	spin_lock(&pool->lock);
-	bk_pool_uncharge(pool, buf);
+	bk_pool_uncharge(pool, buf, BK_BUF_NONE);
 	r = bk_buf_do_without(pool, buf, true);
 	spin_unlock(&pool->lock);
 	if (r == -EAGAIN)
@@ -654,7 +656,7 @@ void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf)
 				 bk_page_list(pool, buf->vec[i].bv_page));
 		if (buf->nr)
 			pool->cached += buf->bytes;
-		bk_pool_uncharge(pool, buf);
+		bk_pool_uncharge(pool, buf, BK_BUF_NONE);
 	}
 	if (unlikely(!list_empty(&pool->waiters)))
 		bk_pool_serve(pool);
@@ -699,11 +701,10 @@ void bk_buf_orphan(struct bk_pool *pool, struct bk_buf *buf)
 		pool->reserved -= res->bytes;
 		res->bytes = 0;
 		res->vec = NULL;
+		WRITE_ONCE(buf->state, BK_BUF_ORPHAN);
 	} else {
-		bk_pool_uncharge(pool, buf);
+		bk_pool_uncharge(pool, buf, BK_BUF_ORPHAN);
 	}
-	/* bk_buf_get() may look at it: a read has several parts */
-	WRITE_ONCE(buf->state, BK_BUF_ORPHAN);
 	bk_pool_serve(pool);
 	spin_unlock(&pool->lock);
 	bk_pool_tell(pool);
