@@ -275,6 +275,13 @@ static void bk_held_part(struct bk_cfg *cfg)
 			bk_pit_lend_no_more(cfg->pits[i]);
 }
 
+/* Was one broken a moment ago? In a range: jiffies may have wrapped since. */
+static bool bk_held_is_spared(const struct bk_held *held)
+{
+	return time_in_range_open(jiffies, held->spare_until - BK_HELD_SPARE,
+				  held->spare_until);
+}
+
 /*
  * Looks for a bio that has waited too long. One measure is taken at a time:
  * what it frees is given BK_HELD_SPARE to help the others, unless a suspend is
@@ -312,7 +319,7 @@ static void bk_held_work(struct work_struct *work)
 		}
 		if (bk_held_is_overdue(pb))
 			tick = 0;
-		if (!tick || time_after_eq(jiffies, held->spare_until)) {
+		if (!tick || !bk_held_is_spared(held)) {
 			held->spare_until = jiffies + BK_HELD_SPARE;
 			pit = bk_held_victim(cfg, pit);
 			break;
