@@ -69,6 +69,8 @@ static int bk_io_look(struct bk_instance *in, struct bio *bio,
 		both = cfg->both;
 		if (likely(!pending && !cold && !both))
 			bk_io_mark(cfg, bio);
+		else if (!pending)
+			bk_io_cut_size(in, bio);	/* the same as below */
 	} else {
 		bk_io_cut_size(in, bio);	/* it can't be cut later */
 	}
