@@ -155,7 +155,7 @@ int action_find_target(struct group *g, struct action *a)
 	if (!is_start(a))
 		return EX_OK;
 	a->id = a->o->id ? xstrdup(a->o->id) : default_id(g, a);
-	if (!is_word("--id", a->id))
+	if (!is_job_id(a->id))
 		return EX_USAGE_;
 	if (a->mirror)
 		return find_mirror_target(a);

@@ -170,7 +170,7 @@ int cmd_mirror(int argc, char **argv, const struct options *o)
 	if (!words)
 		return EX_USAGE_;
 	id = o->id ? xstrdup(o->id) : xasprintf("mirror-%d", getpid());
-	r = is_word("--id", id) ? EX_OK : EX_USAGE_;
+	r = is_job_id(id) ? EX_OK : EX_USAGE_;
 	if (!r)
 		r = o->pivot ? device_find_filter_locked(argv[0], &d) :
 			       device_find_filter(argv[0], &d);

@@ -61,6 +61,24 @@ static bool job_is_own(const char *job, const char *name,
 	return true;
 }
 
+/*
+ * Is it none that a view begins, for all its name? Those copy nothing but for writes,
+ * see start_words(). One that has gone is no other.
+ */
+static bool job_is_other(const struct device *d, const char *job)
+{
+	char *answer = filter_ask(d, "job show %s", job);
+	char *sync = answer ? show_value(answer, "sync") : NULL;
+	bool other;
+
+	other = answer && !(sync && (!strcmp(sync, "none") ||
+				     (!strcmp(sync, "bitmap") &&
+				      show_number(answer, "speed") == 1)));
+	free(sync);
+	free(answer);
+	return other;
+}
+
 /*------------------------------------------------------------------*/
 /* What it takes to mount what was frozen, or has its journal to replay. */
 static const struct {
@@ -402,6 +420,11 @@ static int check_options(const struct options *o)
 		say("view create: --job is a job that has all of that already");
 		return EX_USAGE_;
 	}
+	if (o->job && (o->cluster || o->cbw_timeout || o->on_cbw_error ||
+		       o->no_freeze || o->force)) {
+		say("view create: --job runs already: --cluster, --cbw-timeout, --on-cbw-error, --no-freeze and --force are for one that begins");
+		return EX_USAGE_;
+	}
 	if (o->size && o->scratch && strcmp(o->scratch, "auto")) {
 		say("view create: --size is for a scratch device that is made");
 		return EX_USAGE_;
@@ -500,7 +523,7 @@ static int remove_made(const struct device *d, const char *lv,
 	char kind[SCRATCH_KIND_SIZE];
 	int r = EX_OK;
 
-	if (!job_is_own(job, name, kind))
+	if (!job_is_own(job, name, kind) || (d && job_is_other(d, job)))
 		return EX_OK;
 	if (d && kind[0])
 		r = job_end(d, job);
@@ -536,6 +559,7 @@ static int left_of_filter(const char *dm_name, void *ctx)
 		return 0;
 	for (i = 0; i < f.nr_jobs; i++) {
 		if (!job_is_own(f.jobs[i].id, left->name, kind) ||
+		    job_is_other(&d, f.jobs[i].id) ||
 		    filter_origin(&d, origin))
 			continue;
 		left->found = true;

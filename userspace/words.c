@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 bool is_word(const char *what, const char *text)
 {
@@ -18,6 +19,17 @@ bool is_word(const char *what, const char *text)
 		return true;
 	say("%s: '%s' can't be sent to the kernel: it is empty, or has blanks, backslashes or what is not ASCII",
 	    what, text);
+	return false;
+}
+
+bool is_job_id(const char *id)
+{
+	if (!is_word("--id", id))
+		return false;
+	if (strncmp(id, "view-", 5) && strncmp(id, "view.", 5))
+		return true;
+	say("--id: '%s': jobs of views are called so, and end with their views",
+	    id);
 	return false;
 }
 

@@ -15,6 +15,9 @@
 /* Can @text be one word of a message? Says why not; @what is what it is. */
 bool is_word(const char *what, const char *text);
 
+/* The same, of the id of a job of the user's: "view-" and "view." begin a view's. */
+bool is_job_id(const char *id);
+
 /* @value is there; it must be one word. */
 bool add_word(char **words, const char *option, const char *key,
 	      const char *value);

@@ -294,7 +294,15 @@ look_again() { udevadm trigger --settle --action=change --name-match="$(readlink
 	# its blocks are of 1 KiB, zram's of 4
 	says 1 'blocks of 4096 bytes' dmbackup view create v/data now --size 8M --mount /mnt/view
 	says 4 'no bitmap' dmbackup view create v/data now --size 8M --bitmap none
+	says 2 'for one that begins' dmbackup view create v/data now --job x --no-freeze
+	says 2 'jobs of views are called so' dmbackup backup v/data --to v/copy --id view-now
+	says 2 'jobs of views are called so' dmbackup mirror v/data --to v/copy --id view.lv.now
 	says 4 'no such view' dmbackup view remove now
+	# a job that is none of a view's, whatever it is called
+	dmsetup message v-data 0 backup start view-now target="$(devno /dev/v/copy)" sync=full speed=1
+	says 4 'no such view' dmbackup view remove now
+	says 0 'view-now' dmbackup job list v/data
+	dmbackup job cancel v/data view-now --force
 	says 4 'no such view' dmbackup view discard v-data 0 1M
 	says 4 'is no view' dmbackup view remove v-data
 	says 2 '--size is for' dmbackup view create v/data now --scratch v/copy --size 1M
