@@ -350,14 +350,6 @@ int device_open(const struct device *d, int flags)
 	return fd;
 }
 
-void device_tag(const struct device *d, char *tag, size_t size)
-{
-	if (d->is_dm && d->dm.uuid[0])
-		snprintf(tag, size, "%.127s", d->dm.uuid);
-	else
-		snprintf(tag, size, "%u:%u", d->major, d->minor);
-}
-
 /*------------------------------------------------------------------*/
 /* What stands on what */
 
@@ -509,7 +501,7 @@ static int open_unused(const struct device *d, int *fd)
 		return EX_OK;
 	say("%s: %s", d->arg, err == EBUSY ?
 	    "is in use (by LVM, md, dm, swap, or another job)" : strerror(err));
-	return err == EBUSY ? EX_REFUSED : EX_NODEV;
+	return code_of_errno(err);
 }
 
 /* The UUID of the file system on a device that may be in use. To be freed. */
@@ -523,6 +515,18 @@ static char *uuid_of(const struct device *d)
 	return uuid;
 }
 
+char *device_uuid_below(const char *file)
+{
+	struct device d = { 0 };
+	dev_t dev;
+
+	if (!mounted_at(file, false, &dev))
+		return NULL;
+	d.major = major(dev);
+	d.minor = minor(dev);
+	return uuid_of(&d);
+}
+
 char *device_file_system(const struct device *d)
 {
 	int fd = device_open(d, O_RDONLY);
@@ -533,13 +537,37 @@ char *device_file_system(const struct device *d)
 	return type;
 }
 
+/* The type of what is found on it. To be freed, or NULL. */
+static char *type_of(const struct device *d)
+{
+	int fd = device_open(d, O_RDONLY);
+	char *type = fd < 0 ? NULL : blkid_value(fd, NULL);
+
+	if (fd >= 0)
+		close(fd);
+	return type;
+}
+
+/* Is there the same, or nothing, on both? */
+static bool same_type(const struct device *d, const struct device *of)
+{
+	char *mine = type_of(d), *theirs = type_of(of);
+	bool same = mine && theirs ? !strcmp(mine, theirs) : mine == theirs;
+
+	free(mine);
+	free(theirs);
+	return same;
+}
+
 enum likeness device_likeness(const struct device *d, const struct device *of)
 {
 	char *mine = uuid_of(d), *theirs = uuid_of(of);
-	enum likeness like = LIKE_UNKNOWN;
+	enum likeness like;
 
 	if (theirs)
 		like = mine && !strcmp(mine, theirs) ? LIKE_SAME : LIKE_OTHER;
+	else
+		like = same_type(d, of) ? LIKE_UNKNOWN : LIKE_TYPE;
 	free(mine);
 	free(theirs);
 	return like;

@@ -53,9 +53,6 @@ int device_check_apart(const struct device *to, const struct device *d);
 int device_check_length(const struct device *to, const struct device *d,
 			bool larger);
 
-/* What a bitmap remembers of a target: its dm uuid, or its number. */
-void device_tag(const struct device *d, char *tag, size_t size);
-
 /* May @d be overwritten? 0, or an exit code after saying why not. */
 int device_check_target(const struct device *d, bool force);
 
@@ -73,11 +70,15 @@ enum likeness {
 	LIKE_SAME,
 	LIKE_OTHER,
 	LIKE_UNKNOWN,		/* @of has none that is known */
+	LIKE_TYPE,		/* the same, and what is on @d is of another type */
 };
 
 enum likeness device_likeness(const struct device *d, const struct device *of);
 
 unsigned int device_block_size(const struct device *d);
+
+/* The UUID of the file system that @file is in, or NULL. To be freed. */
+char *device_uuid_below(const char *file);
 
 /* The type of the file system on it, or NULL. To be freed. */
 char *device_file_system(const struct device *d);

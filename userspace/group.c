@@ -94,6 +94,13 @@ static int check_target(const struct action *a)
 		return r;
 	if (o->force || (!part && !a->plan.automatic))
 		return device_check_target(&a->to, o->force);
+	if (part && a->plan.doubtful) {
+		say("%s: is not known to hold the last backup: %s", a->target,
+		    a->plan.lasts ? "the bitmap has noted a number only" :
+		    "it has no name that lasts (a uuid, wwid or serial number), and its number may have been another one's");
+		hint("give --force if it holds it");
+		return EX_REFUSED;
+	}
 	if (a->d.dm.suspended) {
 		say("%s: is suspended: it can't be compared with %s", a->device,
 		    a->target);
@@ -106,6 +113,7 @@ static int check_target(const struct action *a)
 		return device_check_target(&a->to, false);
 	say("%s: is not known to be a copy of %s: %s", a->target, a->device,
 	    like == LIKE_OTHER ? "it has not its file system's UUID" :
+	    like == LIKE_TYPE ? "what is found on it is not of the same type" :
 	    "the bitmap was not begun by a backup to it");
 	hint("give --force if it is one");
 	return EX_REFUSED;

@@ -4,6 +4,7 @@
  */
 
 #include "plan.h"
+#include "tag.h"
 #include "words.h"
 
 #include <ctype.h>
@@ -47,15 +48,16 @@ int plan_target(const struct options *o, const struct device *to,
 		struct plan *p)
 {
 	const char *name = o->incremental ? o->incremental : o->bitmap;
-	char number[32], *c;
+	char *c;
 
-	snprintf(number, sizeof(number), "%u:%u", to->major, to->minor);
-	device_tag(to, p->tag, sizeof(p->tag));
+	tag_of(to, p->tag, sizeof(p->tag));
+	p->lasts = tag_lasts(p->tag);
+	p->named = name;
 	if (name && strlen(name) < sizeof(p->bitmap))
 		snprintf(p->bitmap, sizeof(p->bitmap), "%s", name);
 	else if (!name)
 		snprintf(p->bitmap, sizeof(p->bitmap), "to-%.100s",
-			 to->is_dm ? to->dm.name : number);
+			 to->is_dm ? to->dm.name : p->tag);
 	for (c = p->bitmap; !name && *c; c++)
 		if (!strchr("#+-.:=@_", *c) && !isalnum((unsigned char)*c))
 			*c = '_';
@@ -77,9 +79,32 @@ static const char *unusable(const struct bitmap *b, bool found,
 	}
 	if (!b->recording)
 		return "it is disabled: writes were not recorded";
-	if (b->tag[0] && strcmp(b->tag, p->tag))
+	if (p->doubtful && p->automatic)
+		return p->lasts ?
+		       "which target its last backup went to is not known: a number was noted" :
+		       "the target has no name that lasts: no uuid, wwid or serial number";
+	if (b->tag[0] && strcmp(b->tag, p->tag) && tag_lasts(b->tag))
 		return "its last backup went to another target";
 	return NULL;
+}
+
+/* The bitmap of the target, whatever that was called when it was made. */
+static bool find_bitmap(const struct bitmap *list, unsigned int n,
+			struct plan *p, struct bitmap *found)
+{
+	bool there = bitmap_find(list, n, p->bitmap, found);
+	unsigned int i;
+
+	if (p->named || !p->lasts || (there && !strcmp(found->tag, p->tag)))
+		return there;
+	for (i = 0; i < n; i++)
+		if (!strcmp(list[i].tag, p->tag) &&
+		    !strncmp(list[i].name, "to-", 3)) {
+			*found = list[i];
+			snprintf(p->bitmap, sizeof(p->bitmap), "%s", found->name);
+			return true;
+		}
+	return there;
 }
 
 int plan_settle(const struct device *d, struct plan *p)
@@ -95,9 +120,10 @@ int plan_settle(const struct device *d, struct plan *p)
 	r = bitmaps_read(d, &list, &n);
 	if (r)
 		return r;
-	found = bitmap_find(list, n, p->bitmap, &b);
+	found = find_bitmap(list, n, p, &b);
+	p->known = found && p->lasts && !strcmp(b.tag, p->tag);
+	p->doubtful = !p->lasts || (b.tag[0] && !tag_lasts(b.tag));
 	why = unusable(&b, found, p);
-	p->known = found && !strcmp(b.tag, p->tag);
 	if (p->level == LEVEL_AUTO) {
 		p->level = why ? LEVEL_FULL : LEVEL_INCREMENTAL;
 		if (why)

@@ -25,7 +25,10 @@ struct plan {
 	bool automatic;		/* by --level auto */
 	char bitmap[BITMAP_NAME_SIZE];
 	char tag[BITMAP_NAME_SIZE];	/* of the target */
+	bool named;		/* the bitmap is, by the user */
+	bool lasts;		/* the tag is a name that lasts */
 	bool known;		/* the bitmap goes with the target */
+	bool doubtful;		/* whether it does can't be told */
 	bool remove;		/* first: it is of no use */
 	bool add;		/* a new one */
 	char *full;		/* why it can't be less than all, or NULL */
@@ -38,8 +41,9 @@ int plan_of_options(const struct options *o, struct plan *p);
 bool plan_is_partial(const struct plan *p);
 
 /*
- * The target's tag, by which a bitmap remembers where its last backup went, and
- * the bitmap: one for each target, if none is named.
+ * The target's tag, by which a bitmap remembers where its last backup went (tag.h),
+ * and the bitmap: one for each target, if none is named. plan_settle() then takes
+ * another one if that has the tag: a target that was renamed keeps its own.
  */
 int plan_target(const struct options *o, const struct device *to,
 		struct plan *p);

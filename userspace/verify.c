@@ -13,6 +13,7 @@
 #include "filter.h"
 #include "report.h"
 #include "table.h"
+#include "tag.h"
 #include "words.h"
 
 #include <errno.h>
@@ -314,8 +315,8 @@ static bool choose(struct verify *v, const struct options *o,
 
 	if (o->bitmap)
 		return bitmap_find(list, n, o->bitmap, &v->bitmap);
-	device_tag(v->to, tag, sizeof(tag));
-	for (i = 0; i < n; i++)
+	tag_of(v->to, tag, sizeof(tag));
+	for (i = 0; i < n && tag_lasts(tag); i++)
 		if (!strcmp(list[i].tag, tag)) {
 			v->bitmap = list[i];
 			return true;

@@ -563,6 +563,48 @@ usage_options() { grep -o -- '--[a-z-]*' | grep -vx -e --help | sort -u | xargs;
 	umount /mnt/data
 }
 
+@test "a number is not taken for a name: targets that take turns" {
+	mounted
+	dmbackup attach v/data
+	# a ram disk has no uuid, wwid or serial number
+	says 0 'a full backup is made' dmbackup backup v/data --to /dev/ram3 --level auto --allow-larger
+	says 0 'a full backup is made.*no name that lasts' dmbackup backup v/data --to /dev/ram3 --level auto --allow-larger
+	says 5 'no name that lasts' dmbackup backup v/data --to /dev/ram3 --level incremental --allow-larger
+	says 0 '' dmbackup backup v/data --to /dev/ram3 --level incremental --allow-larger --force
+	# copies in files of the same name, behind the same loop device, on disks that take turns
+	mkdir -p /mnt/disk
+	lvcreate -qq -y -Wn -n disk -L 14M v /dev/ram2
+	for disk in /dev/v/disk /dev/ram3; do
+		mkfs.ext4 -q -F -O ^has_journal -m 0 $disk
+		mount $disk /mnt/disk
+		truncate -s 12M /mnt/disk/copy
+		loop=$(losetup -f --show /mnt/disk/copy)
+		says 0 'a full backup is made' dmbackup backup v/data --to "$loop" --level auto
+		says 0 '' dmbackup backup v/data --to "$loop" --level auto
+		[[ $output != *'a full backup'* ]]
+		losetup -d "$loop"
+		umount /mnt/disk
+	done
+	echo late > /mnt/data/number
+	mount /dev/v/disk /mnt/disk
+	loop=$(losetup -f --show /mnt/disk/copy)
+	says 0 '' dmbackup backup v/data --to "$loop" --level auto
+	[[ $output != *'a full backup'* ]]
+	e2fsck -fn "$loop"
+	mkdir -p /mnt/copy
+	mount -o ro,noload "$loop" /mnt/copy
+	[ "$(cat /mnt/copy/number)" = late ]
+	umount /mnt/copy
+	losetup -d "$loop"
+	umount /mnt/disk
+	# a target that was renamed keeps its bitmap
+	says 0 'a full backup is made' dmbackup backup v/data --to v/copy --level auto
+	lvrename -qq v/copy v/moved
+	says 0 '' dmbackup backup v/data --to v/moved --level auto
+	[[ $output != *'a full backup'* ]]
+	dmbackup detach v/data --force
+}
+
 @test "persistent bitmaps: incrementals go on after a stop, and not after foreign writes" {
 	mounted
 	umount /mnt/data
