@@ -24,6 +24,23 @@ static void cancel_job(const struct device *d, const struct job *j)
 	free(message);
 }
 
+/* There is one, if the filter is busy. */
+static const struct job *first_not_over(const struct filter *f)
+{
+	const struct job *j = f->jobs;
+
+	while (j < f->jobs + f->nr_jobs - 1 && job_is_over(j))
+		j++;
+	return j;
+}
+
+static int refuse(const struct device *d, const struct job *j)
+{
+	say("%s: has a job: %s is %s", d->arg, j->id, j->state);
+	hint("wait for it (dmbackup job wait), or give --force to cancel it");
+	return EX_REFUSED;
+}
+
 int end_jobs(const struct device *d, bool force)
 {
 	struct filter f;
@@ -40,11 +57,9 @@ int end_jobs(const struct device *d, bool force)
 			return EX_OK;
 		}
 		if (!force) {
-			say("%s: has a job: %s is %s", d->arg, f.jobs[0].id,
-			    f.jobs[0].state);
-			hint("wait for it (dmbackup job wait), or give --force to cancel it");
+			r = refuse(d, first_not_over(&f));
 			filter_free(&f);
-			return EX_REFUSED;
+			return r;
 		}
 		for (i = 0; i < f.nr_jobs; i++)
 			cancel_job(d, &f.jobs[i]);

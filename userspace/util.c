@@ -23,19 +23,28 @@ void say_about(const char *place)
 	about = place;
 }
 
-/* An error: "dmbackup: ..." on stderr, one line whatever names there are in it. */
+/* One line, whatever names there are in it. To be freed, if it is not NULL. */
+static char *one_line(const char *fmt, va_list args)
+{
+	char *text, *p;
+
+	if (vasprintf(&text, fmt, args) < 0)
+		return NULL;
+	for (p = text; *p; p++)
+		if (iscntrl((unsigned char)*p))
+			*p = '?';
+	return text;
+}
+
+/* An error: "dmbackup: ..." on stderr. */
 void say(const char *fmt, ...)
 {
 	va_list args;
-	char *text, *p;
+	char *text;
 
 	va_start(args, fmt);
-	if (vasprintf(&text, fmt, args) < 0)
-		text = NULL;
+	text = one_line(fmt, args);
 	va_end(args);
-	for (p = text; p && *p; p++)
-		if (iscntrl((unsigned char)*p))
-			*p = '?';
 	fprintf(stderr, "dmbackup: %s%s%s\n", about ? about : "",
 		about ? ": " : "", text ? text : fmt);
 	free(text);
@@ -45,12 +54,13 @@ void say(const char *fmt, ...)
 void hint(const char *fmt, ...)
 {
 	va_list args;
+	char *text;
 
-	fprintf(stderr, "  ");
 	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
+	text = one_line(fmt, args);
 	va_end(args);
-	fputc('\n', stderr);
+	fprintf(stderr, "  %s\n", text ? text : fmt);
+	free(text);
 }
 
 static void *check(void *p)
