@@ -431,16 +431,22 @@ has_claimed() { [[ $(command dmsetup deps "$1") == 2* ]]; }
 
 @test "K what has taken the origin's place would survive a power cut" {
 	logging logged
-	# a flush takes its time: there is time to write between the one before writes
-	# are stopped and the one after that
-	dmsetup create t --table "0 $SECTORS delay /dev/mapper/logged 0 0 /dev/mapper/logged 0 0 /dev/mapper/logged 0 700"
+	# what is written during the flush before writes are stopped is for the one after
+	dmsetup create d --table "0 $SECTORS delay /dev/mapper/logged 0 0"
+	dmsetup create t --table "0 $SECTORS linear /dev/mapper/d 0"
 	plain_filter
 	to /dev/mapper/t mirror m
 	wait_state m ready
 	w 0x71 1M 256K
+	wait_for 20 same_as "$F" /dev/mapper/t
+	dmsetup load d --table "0 $SECTORS delay /dev/mapper/logged 0 0 /dev/mapper/logged 0 0 /dev/mapper/logged 0 60000"
+	dmsetup resume d
 	msg job complete m
+	wait_for 60 t_is_written
 	w 0x72 5M 4K
 	quick flush "$F"
+	dmsetup load d --table "0 $SECTORS delay /dev/mapper/logged 0 0"
+	dmsetup resume d
 	finished m
 	[ "$(job pivoted m)" = 1 ]
 	FILTER=logged msg mark pivoted
@@ -451,12 +457,14 @@ has_claimed() { [[ $(command dmsetup deps "$1") == 2* ]]; }
 	is 0x72 5M 4K "$F"
 	dmsetup remove f
 	dmsetup remove t
+	dmsetup remove d
 	dmsetup remove logged
 	cp /tmp/fill-t /tmp/durable
 	quick durable "$log" pivoted /tmp/durable
 	cmp /tmp/durable /tmp/snap-ref
 	rm /tmp/durable /tmp/log
 }
+t_is_written() { local F=/dev/mapper/t; in_flight; }
 
 @test "K the utility moves what it has opened; what others have made, only if told to" {
 	dmbackup open "$S" f
