@@ -234,6 +234,7 @@ free_again() { dmsetup create x --table "0 $SECTORS linear $1 0" && dmsetup remo
 	same ref "$T"
 }
 view_is_read() { is_read "$V"; }
+read_has_begun() { view_is_read || [[ -s /tmp/cluster ]]; }
 is_read() { # DEV
 	local reads
 	read -r reads _ < "/sys/dev/block/$(devno "$1")/inflight"
@@ -248,6 +249,7 @@ more_reads() { (($(reads_ended "$1") > $2)); }
 
 @test "J7 what is being moved is on the fleece device, not on the origin" {
 	local reader
+	rm -f /tmp/cluster
 	zram
 	# what dm-delay keeps does not count as in flight on it, but it does above
 	slow s "$zram" 0 0
@@ -255,19 +257,21 @@ more_reads() { (($(reads_ended "$1") > $2)); }
 	filter
 	snap ref
 	FL=/dev/mapper/fl
-	begin max_chunk=128
+	begin max_chunk=256
 	view
-	w 0x5e 8M 4K
+	w 0x5e 8256K 4K
 	wait_for 20 fleeced_is 128
 	slow_set s "$zram" 60000 0
-	go j
+	msg job set_speed j 1 # one chunk more, and that is the one
 	wait_for 20 is_read "$FL"
-	dd if="$V" of=/tmp/cluster bs=64K skip=128 count=1 iflag=direct status=none &
+	# One read of this cluster and the one before, which is on the origin only.
+	dd if="$V" of=/tmp/cluster bs=128K skip=64 count=1 iflag=direct status=none &
 	reader=$!
-	wait_for 20 view_is_read
+	wait_for 20 read_has_begun
 	slow_set s "$zram" 0 0
 	wait $reader
-	cmp -n 65536 -i 0:8388608 /tmp/cluster /tmp/snap-ref
+	cmp -n 131072 -i 0:8388608 /tmp/cluster /tmp/snap-ref
+	go j
 	wait_state j concluded
 	dmsetup remove v
 	finished j
