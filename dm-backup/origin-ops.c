@@ -79,14 +79,19 @@ static void bk_origin_setup(struct bk_origin *origin)
 static void bk_origin_end(struct bk_instance *in)
 {
 	struct bk_origin *origin = in->origin;
+	bool written = bk_trust_wake(in);
 
 	/* Another table may be writing already: no view is to show that. */
 	bk_cfg_remove_jobs(origin);
 	/* Nothing, if postsuspend has done it. */
 	bk_bitmaps_distrust_unmerged(origin);
-	bk_trust_wake(in);
-	bk_store_end(in, bk_origin_is_removed(origin) ? NULL :
+	if (written)
+		bk_store_give_up(origin, BK_WHY_WRITTEN);
+	bk_store_end(in, written ? BK_WHY_WRITTEN :
+		     bk_origin_is_removed(origin) ? NULL :
 		     "the filter's table was replaced without detach");
+	if (written)
+		bk_store_break(origin, BK_WHY_WRITTEN);
 	bk_jobs_shutdown(origin);
 	bk_bitmaps_free(origin);
 	/* These may call the store. */

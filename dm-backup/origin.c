@@ -15,6 +15,27 @@ DEFINE_MUTEX(bk_cut_mutex);
 static LIST_HEAD(bk_origins);
 
 /**
+ * bk_origin_disturbed - something was written that the filter has not seen
+ * @in:		the instance that is about to go live
+ * @cause:	how, in words
+ *
+ * No job goes on, and no bitmap is trusted.
+ *
+ * Context: dm's preresume hook: process, under suspend_lock; no bio is in the
+ * filter. Sleeps.
+ */
+void bk_origin_disturbed(struct bk_instance *in, const char *cause)
+{
+	struct bk_origin *origin = in->origin;
+
+	bk_origin_lock_cut(origin);
+	mutex_lock(&origin->lock);
+	origin->ops->reset(origin, cause, true);
+	mutex_unlock(&origin->lock);
+	mutex_unlock(&bk_cut_mutex);
+}
+
+/**
  * bk_origin_adopt - an instance is about to go live: is it what jobs are for?
  * @in:		the instance
  *

@@ -379,6 +379,7 @@ static inline bool bk_instance_is_overdue(struct bk_instance *in,
 	       time_after_eq(jiffies, since + msecs_to_jiffies(in->suspend_ms));
 }
 
+void bk_origin_disturbed(struct bk_instance *in, const char *cause);
 void bk_origin_adopt(struct bk_instance *in);
 void bk_origin_resume(struct bk_instance *in);
 void bk_origin_quiesce(struct bk_instance *in);

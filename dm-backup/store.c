@@ -138,6 +138,27 @@ void bk_store_end(struct bk_instance *in, const char *why)
 }
 
 /**
+ * bk_store_break - what was saved when a filter stopped can't be trusted after all
+ * @origin:	the filter, which has stopped and goes
+ * @why:	why
+ *
+ * Context: dm's dtr: process, sleeps for a bounded time.
+ */
+void bk_store_break(struct bk_origin *origin, const char *why)
+{
+	struct bk_store *store = origin->store;
+	struct bk_store_req *req;
+
+	/* The worker has nothing to do any more that would change the root. */
+	if (!store || store->read_only || READ_ONCE(store->failed) ||
+	    store->root.broken)
+		return;
+	req = bk_store_req_alloc(BK_STORE_END, 0);
+	strscpy(req->why, why, sizeof(req->why));
+	bk_store_ask_and_wait(store, req, BK_STORE_MUST_MS, true);
+}
+
+/**
  * bk_store_resize - the device has another length, and its bitmaps have followed
  * @origin:	the filter; its lock is held, no bio is in it
  * @len:	the new length, sectors

@@ -303,6 +303,7 @@ void bk_store_close(struct bk_origin *origin);
 void bk_store_begin(struct bk_instance *in);
 void bk_store_follow(struct bk_instance *in);
 void bk_store_end(struct bk_instance *in, const char *why);
+void bk_store_break(struct bk_origin *origin, const char *why);
 void bk_store_give_up(struct bk_origin *origin, const char *why);
 void bk_store_resize(struct bk_origin *origin, sector_t len);
 void bk_store_resized(struct bk_instance *in);

@@ -184,24 +184,18 @@ void bk_trust_rest(struct bk_instance *in)
  * @in:		the instance that goes on, or that goes; nothing has been written
  *		through any
  *
- * Then no bitmap can be trusted. That is only known of the same device, and if the
- * kernel counts its writes.
+ * That is only known of the same device, and if the kernel counts its writes.
  *
- * Context: dm's preresume or dtr: process, sleeps; takes the filter's lock.
+ * Context: dm's preresume or dtr.
  */
-void bk_trust_wake(struct bk_instance *in)
+bool bk_trust_wake(struct bk_instance *in)
 {
 	struct bk_origin *origin = in->origin;
+	bool written = origin->rest_dev == in->dev->bdev->bd_dev &&
+		       origin->rest_written != bk_trust_written(in->dev->bdev);
 
-	if (origin->rest_dev == in->dev->bdev->bd_dev &&
-	    origin->rest_written != bk_trust_written(in->dev->bdev)) {
-		mutex_lock(&origin->lock);
-		origin->ops->distrust(origin,
-				      "the device was written while the filter was suspended",
-				      0);
-		mutex_unlock(&origin->lock);
-	}
 	origin->rest_dev = 0;
+	return written;
 }
 
 /* Has either device counted a write since the filter stopped, or at all? */

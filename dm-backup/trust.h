@@ -32,6 +32,9 @@ struct bk_evidence {
 	int err;
 };
 
+/* What bk_trust_wake() finds, in words. */
+#define BK_WHY_WRITTEN	"the device was written while the filter was suspended"
+
 extern u8 bk_trust_session[BK_MD_UUID];
 
 void bk_trust_init(void);
@@ -40,7 +43,7 @@ int bk_trust_witness(struct block_device *bdev, u64 len,
 		     struct bk_md_witness *witness);
 void bk_trust_look(struct bk_instance *in, bool print, struct bk_evidence *e);
 void bk_trust_rest(struct bk_instance *in);
-void bk_trust_wake(struct bk_instance *in);
+bool bk_trust_wake(struct bk_instance *in);
 const char *bk_trust_judge(const struct bk_md_root *root,
 			   const struct bk_md_lease *lease, bool leased,
 			   const struct bk_evidence *e, bool trusting);
