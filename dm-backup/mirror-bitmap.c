@@ -128,6 +128,9 @@ static int bk_mirror_keep_uncopied(struct bk_mirror *m, bool hurry)
 	if (hurry || !m->bitmap->started)
 		return -ECANCELED;
 	if (!m->uncopied && bk_mcopy_is_idle(m->mc)) {
+		/* Others may have written to what is there. */
+		if (m->shared && !bk_dest_has_one_claim(m->dest))
+			bk_mcopy_doubt(m->mc);
 		bk_mirror_begin_bitmap(m);	/* if it never came to that */
 		bk_bits_or(m->bitmap->next, m->mc->bits);
 		m->uncopied = true;
