@@ -322,8 +322,11 @@ struct bk_store_req *bk_bitmap_abdicate(struct bk_origin *origin,
 		return NULL;
 	strscpy(bitmap->tag, tag ?: "", sizeof(bitmap->tag));
 	bk_bitmap_promote(bitmap);
-	if (bitmap->why[0])
+	if (bitmap->why[0]) {
+		/* It may be removed, then. */
+		bk_store_uncover(origin, bitmap->slot, bitmap->bits);
 		return NULL;
+	}
 	/* Its job has flushed the origin after the drain. */
 	return bk_store_rewrite(origin, bitmap->slot, bitmap->bits, bitmap->tag,
 				true, notify);

@@ -263,8 +263,22 @@ void bk_stages_gain(struct bk_txn_part *part)
 	}
 }
 
+/* Is the filter stopped, so that its disk follows in another life, or never? */
+static bool bk_stage_is_stopped(struct bk_txn_part *part,
+				struct bk_stage *stage)
+{
+	bool stopped = true;
+
+	if (bk_origin_use(part->origin)) {
+		stopped = bk_store_is_stopped(part->origin,
+					      stage->bitmap->slot);
+		bk_origin_unuse(part->origin);
+	}
+	return stopped;
+}
+
 /* Wait until the disk has what was merged into one bitmap. */
-static int bk_stage_gained(struct bk_stage *stage)
+static int bk_stage_gained(struct bk_txn_part *part, struct bk_stage *stage)
 {
 	unsigned int i;
 	int r, err = 0;
@@ -274,7 +288,7 @@ static int bk_stage_gained(struct bk_stage *stage)
 			continue;
 		do {
 			r = bk_store_wait(stage->req[i], HZ);
-		} while (r == -ETIMEDOUT);
+		} while (r == -ETIMEDOUT && !bk_stage_is_stopped(part, stage));
 		err = err ?: r;
 		if (!stage->rest)
 			continue;
@@ -289,8 +303,8 @@ static int bk_stage_gained(struct bk_stage *stage)
  * bk_stages_gained - wait until the disk has what was merged
  * @part:	the filter; not in use, so that it may go
  *
- * Context: process, sleeps: until the metadata device has done it, has failed or is
- * gone.
+ * Context: process, sleeps: until the metadata device has done it or has failed, or
+ * the filter is stopped or gone.
  *
  * Return: 0, or a negative errno: it may never have it.
  */
@@ -303,7 +317,8 @@ int bk_stages_gained(struct bk_txn_part *part)
 		if (!stage->derived || !stage->content->persistent)
 			continue;
 		if (!err)
-			err = part->gone ? -ENODEV : bk_stage_gained(stage);
+			err = part->gone ? -ENODEV :
+			      bk_stage_gained(part, stage);
 	}
 	return err;
 }

@@ -93,13 +93,19 @@ int bk_store_reserve(struct bk_origin *origin, const char *name,
 void bk_store_drop(struct bk_origin *origin, int slot)
 {
 	struct bk_store *store = origin->store;
+	struct bk_store_req *req;
 	int r;
 
 	if (slot < 0)
 		return;
-	r = bk_store_ask_and_wait(store,
-				  bk_store_req_alloc(BK_STORE_DROP, slot),
-				  BK_STORE_WAIT_MS, false);
+	req = bk_store_req_alloc(BK_STORE_DROP, slot);
+	if (bk_store_is_stopped(origin, slot)) {
+		/* Done if it goes live again; the slot stays taken. */
+		bk_store_ask(store, req);
+		bk_store_req_put(req);
+		return;
+	}
+	r = bk_store_ask_and_wait(store, req, BK_STORE_WAIT_MS, false);
 	mutex_lock(&origin->lock);
 	store->slot[slot].taken = r;
 	mutex_unlock(&origin->lock);

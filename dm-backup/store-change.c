@@ -168,6 +168,9 @@ static int bk_store_do_rewrite(struct bk_store *store, struct bk_store_req *req)
 	struct bk_md_entry *e = &store->root.entry[req->slot];
 	int r = 0;
 
+	/* That stays true of bits that a resize has replaced meanwhile. */
+	if (e->name[0])
+		strscpy(e->tag, req->tag, sizeof(e->tag));
 	if (!bk_store_is_current(store, req))
 		return 0;
 	/* Done again it must not touch the half that the disk's root is with. */
@@ -176,7 +179,6 @@ static int bk_store_do_rewrite(struct bk_store *store, struct bk_store_req *req)
 	if (r)
 		return r;
 	req->pages_done = true;
-	strscpy(e->tag, req->tag, sizeof(e->tag));
 	r = bk_store_write_root(store);
 	if (!r)
 		bk_store_followed(store, req);
@@ -307,11 +309,16 @@ static int bk_store_do_end(struct bk_store *store, struct bk_store_req *req)
 		return r;
 	}
 	for (i = 0; i < BK_MD_MAX_BITMAPS && !r; i++) {
-		/* It does not record any more: it would lack bits, if it came back. */
-		if (bk_store_is_removed(store, i))
-			memset(&root->entry[i], 0, sizeof(root->entry[i]));
 		if (!root->entry[i].name[0] || root->entry[i].hidden)
 			continue;
+		/*
+		 * It does not record any more, so it lacks bits. Nor can it be left
+		 * out: what it had may have to be on another filter's disk first.
+		 */
+		if (bk_store_is_removed(store, i) && !root->entry[i].why[0])
+			strscpy(root->entry[i].why,
+				"it was being removed when the filter stopped",
+				BK_MD_NAME);
 		if (store->slot[i].bits[0])
 			r = bk_store_save(store, i, 0, root->entry[i].pages);
 		root->entry[i].crc = bk_store_crc(store, i);

@@ -84,16 +84,14 @@ static bool bk_store_is_welcome(struct bk_store *store,
 	if (!store->origin)
 		return false;
 	switch (req->verb) {
-	case BK_STORE_BEGIN:
-	case BK_STORE_DISTRUST:	/* written down at any time */
-		return true;
-	case BK_STORE_DROP:
-	case BK_STORE_UPDATE:
-	case BK_STORE_REWRITE:
-		/* If the filter is stopped it may go live again. */
-		return store->live || !store->read_only;
-	default:
+	case BK_STORE_PLACE:
+	case BK_STORE_RESIZE:
+	case BK_STORE_COOL:
+	case BK_STORE_STAND:
 		return store->live;
+	default:
+		/* While it is stopped, or only read, too: it may go live again. */
+		return true;
 	}
 }
 

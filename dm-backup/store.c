@@ -213,9 +213,15 @@ void bk_store_resized(struct bk_instance *in)
 {
 	struct bk_origin *origin = in->origin;
 	struct bk_store *store = origin->store;
-	struct bk_store_req *req = store ? store->resize : NULL;
+	struct bk_store_req *req;
 	int r;
 
+	if (!store)
+		return;
+	/* A table that only read may have had that length already. */
+	if (!store->resize && store->root.len != origin->len)
+		bk_store_resize(origin, origin->len);
+	req = store->resize;
 	if (!req)
 		return;
 	store->resize = NULL;

@@ -458,6 +458,38 @@ load files
 	[ "$(ranges b)" = "262144 32768" ]
 }
 
+@test "L7 the same, if it only reads for a while in between" {
+	truncate -s ${MB}M /tmp/t.img
+	t=$(losetup -f --show /tmp/t.img)
+	up
+	msg bitmap add b persistent
+	w 1 0 64K
+	msg backup start one target="$t" sync=incremental bitmap=b auto_dismiss=0 auto_finalize=0
+	wait_state one pending
+	w 2 128M 16M
+	msg detach
+	dmsetup suspend f
+	dmsetup load -r f --table "0 $SECTORS backup $o 4 metadata $m after_crash trust"
+	dmsetup resume f
+	[ "$(metadata state)" = read_only ]
+	msg job finalize one
+	finished one
+	msg job dismiss one
+	dmsetup load f --table "0 $SECTORS backup $o 4 metadata $m after_crash trust"
+	dmsetup suspend f
+	dmsetup resume f
+	[ "$(metadata state)" = ok ]
+	ok b
+	wait_for 20 msg backup start two target="$t" sync=incremental bitmap=b speed=1 auto_dismiss=0
+	wait_for 5 started two
+	msg metadata save
+	keep x
+	reboot x
+	up
+	ok b
+	[ "$(ranges b)" = "262144 32768" ]
+}
+
 @test "L7 a job is cancelled before the disk knows of its transaction: nobody else has the bitmap yet" {
 	truncate -s ${MB}M /tmp/t.img
 	t=$(losetup -f --show /tmp/t.img)
