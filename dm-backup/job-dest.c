@@ -135,22 +135,35 @@ static const char *bk_bdev_lacks(struct block_device *f, struct block_device *d)
 }
 
 /**
+ * bk_job_dest_lacks - what of the things that the filter says it can do can't it?
+ * @job:	the job
+ * @d:		the destination, open
+ *
+ * Whoever uses the filter goes by what it could do when its table was loaded:
+ * what takes the origin's place has to be able to do that. It says something else
+ * when another table goes live, not while live_lock keeps one live.
+ *
+ * Context: any; the filter in the registry, under bk_cut_mutex, or kept by its live
+ * table. Return: the end of a sentence about the destination, or NULL.
+ */
+const char *bk_job_dest_lacks(struct bk_job *job, struct block_device *d)
+{
+	return bk_bdev_lacks(dm_disk(job->origin->md)->part0, d);
+}
+
+/**
  * bk_job_dest_contains - can it do all that the filter says it can?
  * @job:	the job
  * @name:	the destination, as it was given
  * @d:		the destination, open
  *
- * Whoever uses the filter goes by what it could do when its table was loaded:
- * what takes the origin's place has to be able to do that.
- *
- * Context: process, under bk_cut_mutex, the filter in the registry.
+ * Context: as for bk_job_dest_lacks().
  * Return: 0, or -EINVAL; bk_job_say() has said why.
  */
 int bk_job_dest_contains(struct bk_job *job, const char *name,
 			 struct block_device *d)
 {
-	struct block_device *f = dm_disk(job->origin->md)->part0;
-	const char *why = bk_bdev_lacks(f, d);
+	const char *why = bk_job_dest_lacks(job, d);
 
 	if (!why)
 		return 0;

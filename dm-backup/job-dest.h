@@ -14,6 +14,7 @@ int bk_job_dest_failed(struct bk_job *job, const char *what, const char *name,
 int bk_job_dest_check(struct bk_job *job, const char *what, const char *name,
 		      struct block_device *o, struct block_device *d,
 		      bool allow_larger);
+const char *bk_job_dest_lacks(struct bk_job *job, struct block_device *d);
 int bk_job_dest_contains(struct bk_job *job, const char *name,
 			 struct block_device *d);
 

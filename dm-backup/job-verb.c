@@ -13,9 +13,9 @@ static const char *const bk_io_status_names[] = {
 	[BK_IO_NOSPACE]		= "nospace",
 };
 
-/* May a verb that the state allows be used? lock is held. */
+/* May a verb that the state allows be used? If not, why; lock is held. */
 static const char *bk_job_objection(struct bk_job *job, enum bk_job_verb verb,
-				    bool force)
+				    bool force, char *buf, size_t size)
 {
 	switch (verb) {
 	case BK_VERB_COMPLETE:
@@ -27,7 +27,7 @@ static const char *bk_job_objection(struct bk_job *job, enum bk_job_verb verb,
 			return "is paused: resume it first";
 		if (!job->synced)
 			return "is not in sync with the origin, after an error";
-		return job->type->objection(job);
+		return job->type->objection(job, buf, size);
 	case BK_VERB_CANCEL:
 		if (job->finalize)
 			return "is being finalized";
@@ -116,13 +116,15 @@ int bk_job_verb(struct bk_job *job, enum bk_job_verb verb, bool force,
 	bool all = verb == BK_VERB_FINALIZE && bk_job_is_grouped(job);
 	const char *objection = NULL;
 	enum bk_job_state state;
+	char why[BK_ERROR_LEN];
 	bool may;
 
 	spin_lock(&job->lock);
 	state = job->state;
 	may = bk_job_may(state, verb);
 	if (may)
-		objection = bk_job_objection(job, verb, force);
+		objection = bk_job_objection(job, verb, force, why,
+					     sizeof(why));
 	if (may && !objection && !all)
 		bk_job_request(job, verb, force, speed);
 	spin_unlock(&job->lock);

@@ -86,8 +86,8 @@ enum bk_io_status {
  * @finish:	of the same: leave a consistent copy, or if @pivot, take the
  *		origin's place; as @settle, but if it fails the job is on standby
  *		(bk_job_stand_by() has been called) and goes on when resumed
- * @objection:	of the same: why it can't take the origin's place, or NULL; the
- *		filter's lock is held, and job->lock: it does not sleep
+ * @objection:	of the same: why it can't take the origin's place, perhaps in @buf,
+ *		or NULL; the filter's lock is held, and job->lock: it does not sleep
  * @resumed:	whatever failed may be tried again
  * @settle:	after the last copy: make all of it durable; as @prepare
  * @abort:	stop, now; nobody waits for the job any more
@@ -114,7 +114,7 @@ struct bk_job_type {
 	bool (*is_complete)(struct bk_job *job);
 	bool (*is_ready)(struct bk_job *job);
 	int (*finish)(struct bk_job *job, bool pivot);
-	const char *(*objection)(struct bk_job *job);
+	const char *(*objection)(struct bk_job *job, char *buf, size_t size);
 	void (*resumed)(struct bk_job *job);
 	int (*settle)(struct bk_job *job);
 	void (*abort)(struct bk_job *job);

@@ -4,6 +4,7 @@
  */
 
 #include "mirror-int.h"
+#include "job-dest.h"
 #include "pivot.h"
 
 #include <linux/math64.h>
@@ -22,6 +23,7 @@ enum bk_mirror_try {
 	BK_MTRY_LATE,		/* writes would have waited too long */
 	BK_MTRY_TAKEN,		/* the destination is not ours alone */
 	BK_MTRY_OBSTACLE,	/* somebody has to see to something first */
+	BK_MTRY_LACKING,	/* the destination can't do what the filter can */
 	BK_MTRY_FAILED,		/* the destination could not be flushed: its error */
 };
 
@@ -168,7 +170,8 @@ static int bk_mirror_taken(struct bk_mirror *m, int err)
 
 /*
  * May the gate be closed for this? If there is an obstacle, *@why is the end of a
- * sentence about it. Under all locks: nothing is allocated.
+ * sentence about the job; if the destination lacks something, about that. Under all
+ * locks: nothing is allocated.
  */
 static enum bk_mirror_try bk_mirror_may_close(struct bk_mirror *m, bool pivot,
 					      const char **why)
@@ -185,6 +188,10 @@ static enum bk_mirror_try bk_mirror_may_close(struct bk_mirror *m, bool pivot,
 		return BK_MTRY_OK;
 	if (!bk_pivot_is_claimed(origin, m->dest))
 		return BK_MTRY_SOON;
+	/* It, or what the filter's table says, may have changed since it was checked. */
+	*why = bk_job_dest_lacks(&m->job, m->dest->bdev.bdev);
+	if (*why)
+		return BK_MTRY_LACKING;
 	*why = bk_pivot_obstacle(origin, &m->job);
 	return *why ? BK_MTRY_OBSTACLE : BK_MTRY_OK;
 }
@@ -332,6 +339,8 @@ static int bk_mirror_reach(struct bk_mirror *m, bool pivot)
 		return bk_mirror_taken(m, -EBUSY);
 	case BK_MTRY_OBSTACLE:
 		return bk_job_stand_by(&m->job, -EBUSY, "%s", why);
+	case BK_MTRY_LACKING:
+		return bk_job_stand_by(&m->job, -EINVAL, BK_MIRROR_LACKS, why);
 	case BK_MTRY_FAILED:
 		return bk_mirror_flush_failed(m);
 	default:

@@ -27,6 +27,9 @@ struct bk_store_req;
 /* How long it waits until it tries again what failed, or took too long. */
 #define BK_MIRROR_AGAIN_MS	5000
 
+/* What a job can't, if its destination can't do what the filter can. */
+#define BK_MIRROR_LACKS	"can't take the origin's place: its destination %s"
+
 enum bk_mirror_sync {
 	BK_MIRROR_FULL,		/* everything */
 	BK_MIRROR_NONE,		/* what is written from the start on */

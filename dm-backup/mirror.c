@@ -328,10 +328,20 @@ static bool bk_mirror_is_ready(struct bk_job *job)
 /*----------------------------------------------------------------*/
 /* Ending */
 
-static const char *bk_mirror_objection(struct bk_job *job)
+static const char *bk_mirror_objection(struct bk_job *job, char *buf,
+				       size_t size)
 {
-	if (job->origin->store && bk_mirror_of(job)->nameless)
+	struct bk_mirror *m = bk_mirror_of(job);
+	const char *lacks;
+
+	if (job->origin->store && m->nameless)
 		return "can't take the origin's place: it has neither a dm uuid nor a partition's";
+	/* Since it was prepared another table may have been loaded. */
+	lacks = bk_job_dest_lacks(job, m->dest->bdev.bdev);
+	if (lacks) {
+		scnprintf(buf, size, BK_MIRROR_LACKS, lacks);
+		return buf;
+	}
 	return bk_pivot_objection(job->origin, job);
 }
 

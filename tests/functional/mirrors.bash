@@ -96,6 +96,11 @@ os.pwritev(fd, [buf], int(sys.argv[3]))' "$F" "$1" "$at"
 by_bitmap() {
 	msg mirror start "$1" target="${TARGET:-$T}" sync=bitmap bitmap=b bitmap_mode="$2" auto_dismiss=0 "${@:3}"
 }
+# can_not SENTENCE: m is not completed, as its destination is one that ...; it follows on
+can_not() {
+	refused "can't take the origin's place: its destination $1" msg job complete m
+	[[ $(job completing m) == 0 ]] && state_is m ready
+}
 in_vain() { (($(job attempts "$1") >= $2)); }
 dismiss() {
 	msg job dismiss "$1"
@@ -112,5 +117,12 @@ refused_load() {
 	run dmsetup load f --table "$2"
 	[[ $status != 0 ]] || { echo "was taken: $2"; return 1; }
 	quick log | tail -n 5 | grep -E "$1" || { quick log | tail -n 5; return 1; }
+}
+# loaded DEV [FEATURE...]: f has a table over it, of its own length
+loaded() {
+	local dev=$1
+	shift
+	dmsetup load f --table "0 $(sectors_of "$F") backup $dev${*:+ $# $*}"
+	dmsetup resume f
 }
 origin_is() { [[ $(dmsetup table f) == "0 $SECTORS backup $(devno "$1")" ]]; }

@@ -39,6 +39,11 @@ discards() {
 	read -r -a f < "/sys/class/block/${1##*/}/stat"
 	echo "${f[11]}"
 }
+# other [LOSETUP OPTION...]: $other, one more of that size, in memory
+other() {
+	truncate -s $BYTES /tmp/other
+	other=$(losetup -f --show "$@" /tmp/other)
+}
 zeroed() { [[ $(job zeroed "$1") == $((BYTES / 512)) ]]; }
 to_loop() { to "$loop" mirror "$@"; }
 leave() {
@@ -210,4 +215,64 @@ leave() {
 	[[ $(dmsetup table f) == *" 2 write_zeroes off" ]]
 	dmbackup close f
 	refused_table "write_zeroes" "0 8 backup $loop 2 write_zeroes maybe"
+}
+
+@test "A13 K a table that is loaded meanwhile and can do more: the destination stays one" {
+	dest full
+	make_filter f "$loop" write_zeroes off
+	nullb size=$((BYTES >> 20)) memory_backed=1 blocksize=512 discard=1
+	to "$nullb" mirror m
+	wait_state m ready
+	loaded "$loop"
+	can_not "can't write zeroes, the filter can"
+	w 0x31 3M 64K
+	wait_for 10 same_as "$loop" "$nullb"
+	loaded "$loop" write_zeroes off
+	msg job complete m
+	finished m
+	[[ $(dmsetup table f) == *"backup $(devno "$nullb") 2 write_zeroes off" ]]
+	same_as "$loop" "$nullb"
+}
+
+@test "A13 K another origin that has smaller blocks: the destination stays one" {
+	dest full
+	losetup -d "$loop"
+	loop=$(losetup -f --show -b 4096 /mnt/d/file)
+	other -b 4096
+	make_filter f "$loop"
+	to "$other" mirror m
+	wait_state m ready
+	dd if="$loop" of="$S" bs=1M iflag=direct oflag=direct status=none
+	dmsetup create s --table "0 $((BYTES / 512)) linear $S 0"
+	msg origin same "$(devno /dev/mapper/s)"
+	loaded /dev/mapper/s
+	can_not "has larger blocks than the filter"
+	w 0x32 3M 512
+	leave m "$other"
+}
+
+@test "A13 K a destination that can do less when it is its turn stays one" {
+	dest full
+	make_filter f "$loop"
+	other
+	dmsetup create t --table "0 $((BYTES / 512)) linear $other 0"
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	nullb size=$((BYTES >> 20)) memory_backed=1 blocksize=512 discard=1
+	dd if="$loop" of="$nullb" bs=1M iflag=direct oflag=direct status=none
+	hang t
+	msg job complete m
+	dmsetup load t --table "0 $((BYTES / 512)) linear $nullb 0"
+	unhang t
+	wait_state m standby
+	[[ $(job cause m) == "can't take the origin's place: its destination can't write zeroes, the filter can" ]]
+	[[ $(dmsetup table f) == *"backup $(devno "$loop")" ]]
+	msg job resume m
+	wait_state m ready
+	can_not "can't write zeroes, the filter can"
+	w 0x33 3M 64K
+	# it is as good a copy as before
+	msg job cancel m
+	finished m
+	same_as "$loop" "$nullb"
 }
