@@ -96,13 +96,13 @@ writable() { # DIRECTORY
 place() { lvs --noheadings -o devices "$1" | xargs; }
 
 # writers_in DIRECTORY DEVICE: fio on a file there, verifying what it wrote; the device
-# is what is under the file system
+# is what is under the file system. What overlaps waits, as in writers
 writers_in() {
 	local before
 	F=$2
 	before=$(writes_ended)
 	fio --name=w --filename="$1/load" --size=4M --rw=randwrite --bs=4k --direct=1 --ioengine=libaio --iodepth=8 \
-		--verify=crc32c --verify_backlog=64 --verify_fatal=1 --time_based --runtime=600 --output=/tmp/fio.out &
+		--verify=crc32c --verify_backlog=64 --verify_fatal=1 --serialize_overlap=1 --time_based --runtime=600 --output=/tmp/fio.out &
 	writers_pid=$!
 	wait_for 30 more_writes "$before"
 	sleep 0.2
