@@ -29,7 +29,7 @@ setup_file() {
 teardown_file() {
 	rmmod dm_backup
 	rmmod brd
-	rm -f /tmp/fill-? /tmp/snap-*
+	rm -f /tmp/fill-? /tmp/snap-* /tmp/memory-*
 }
 
 setup() {
@@ -166,6 +166,7 @@ remove_all() {
 	local d i devices swaps
 	[[ -z ${writers_pid:-} ]] || pkill -9 -x fio
 	[[ -z ${keepers_pid:-} ]] || pkill -9 -x keepers
+	[[ -z ${timed_pid:-} ]] || kill -9 "$timed_pid"
 	while read -r _ d _; do
 		[[ $d != /mnt/?* ]] || umount -l "$d"
 	done < /proc/mounts

@@ -81,6 +81,40 @@ for i in range(entries):
     if not flags & 4:
         log.seek(sectors * 512, 1)' "$log" "${1:-}"
 }
+# nth NAME DEV: a device whose n-th I/O is what FILTER=NAME msg says (tests/faults/dm-nth.c);
+# someone_stalls NAME: does it wait?
+nth() {
+	[[ -e $build/faults/dm-nth.ko ]] || skip "no dm-nth"
+	[[ -e /sys/module/dm_nth ]] || insmod "$build/faults/dm-nth.ko"
+	dmsetup create "$1" --table "0 $(sectors_of "$2") nth $2"
+}
+someone_stalls() {
+	local line
+	quick -v line status "$1"
+	[[ $line == *" 1" ]]
+}
+# memory VARIABLE [LOSETUP OPTION...]: a loop device over a file in memory; its path goes there
+memory() {
+	rm -f "/tmp/memory-$1"
+	truncate -s "${SIZE_MB}M" "/tmp/memory-$1"
+	printf -v "$1" %s "$(losetup -f --show "${@:2}" "/tmp/memory-$1")"
+}
+# time_writes OFFSET: one goes there after the other, until time_writes_end: $longest is how
+# many ms the longest has taken then
+time_writes() {
+	local at
+	bytes at "$1"
+	: > /tmp/took
+	while quick timed "$F" 0x54 "$at" 4096; do :; done > /tmp/took 3>&- &
+	timed_pid=$!
+	wait_for 30 test -s /tmp/took
+}
+time_writes_end() {
+	kill "$timed_pid"
+	wait "$timed_pid" || true
+	timed_pid=
+	longest=$(sort -n /tmp/took | tail -n 1)
+}
 # durably BYTE OFFSET: 4 KiB, with FUA
 durably() {
 	local at

@@ -195,6 +195,36 @@ load mirrors
 	origin_is /dev/mapper/t
 	writers_end
 }
+@test "K14 writes are stopped for 2 s at most when the flush that is to end it hangs" {
+	nth t "$T"
+	plain_filter
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	one_in 3 stopped_for_2s || { FILTER=t msg calm; false; }
+	w 0x55 5M 4K # it hangs yet
+	[[ $(job pivoted m) == 0 ]]
+	origin_is /dev/mapper/s
+	FILTER=t msg calm
+	finished m 120
+	origin_is /dev/mapper/t
+	is 0x54 3M 4K "$T"
+	is 0x55 5M 4K "$T"
+}
+
+# A flush comes before writes are stopped, the next one while they are. What stalls is the
+# one before when it is tried again.
+stopped_for_2s() {
+	local n stalled=
+	n=$(job attempts m)
+	FILTER=t msg stall flush $((n ? 1 : 2))
+	time_writes 3M
+	{ [[ $(job completing m) == 1 ]] || msg job complete m; } &&
+		wait_for 30 in_vain m $((n + 1)) && someone_stalls t && stalled=1
+	time_writes_end
+	echo "longest: $longest ms"
+	[[ -n $stalled ]] && ((longest >= 1000 && longest <= 2500))
+}
+
 @test "K14 while a mirror ends in vain others are cut, and no table comes in" {
 	plain_filter
 	slow t "$T" 0 0
@@ -337,10 +367,8 @@ cuts_beside() {
 has_claimed() { [[ $(command dmsetup deps "$1") == 2* ]]; }
 
 @test "K13 a destination that answers that it timed out has failed, and was not too slow" {
-	[[ -e $build/faults/dm-nth.ko ]] || skip "no dm-nth"
-	[[ -e /sys/module/dm_nth ]] || insmod "$build/faults/dm-nth.ko"
+	nth t "$T"
 	plain_filter
-	dmsetup create t --table "0 $SECTORS nth $T"
 	to /dev/mapper/t mirror m
 	wait_state m ready
 	# the one before writes are stopped, and the one after that

@@ -39,11 +39,7 @@ discards() {
 	read -r -a f < "/sys/class/block/${1##*/}/stat"
 	echo "${f[11]}"
 }
-# other [LOSETUP OPTION...]: $other, one more of that size, in memory
-other() {
-	truncate -s $BYTES /tmp/other
-	other=$(losetup -f --show "$@" /tmp/other)
-}
+other() { SIZE_MB=$((BYTES >> 20)) memory other "$@"; } # $other: one more, in memory
 zeroed() { [[ $(job zeroed "$1") == $((BYTES / 512)) ]]; }
 to_loop() { to "$loop" mirror "$@"; }
 leave() {

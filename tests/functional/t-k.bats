@@ -352,6 +352,71 @@ burst() {
 	no_jobs
 }
 
+@test "A13 K granules are no smaller than a block of either device" {
+	memory o -b 4096
+	memory d -b 4096
+	memory e
+	make_filter f "$o"
+	for d in "$d" "$e"; do
+		refused "granularity 4 is less than a block of 8 sectors" to "$d" mirror m granularity=4
+		no_jobs
+		to "$d" mirror m granularity=8
+		wait_state m ready
+		w 0x41 1M 4K
+		w 0x42 3M 12K
+		wait_for 10 same_as "$o" "$d"
+		msg job cancel m
+		finished m
+		dismiss m
+	done
+}
+
+@test "A13 K a destination that needs stable pages: the filter has to promise them" {
+	nullb size=$((2 * SIZE_MB)) memory_backed=1 blocksize=512 discard=1
+	echo 1 > "/sys/block/${nullb##*/}/queue/stable_writes"
+	dmsetup create a --table "0 $SECTORS linear $nullb 0"
+	dmsetup create b --table "0 $SECTORS linear $nullb $SECTORS"
+	filter
+	refused "destination .* needs stable pages, which the filter does not promise" to /dev/mapper/b mirror m
+	no_jobs
+	dmsetup remove f
+	make_filter f /dev/mapper/a
+	[[ $(< "/sys/dev/block/$(devno "$F")/queue/stable_writes") == 1 ]]
+	for d in b a; do
+		to "/dev/mapper/$d" mirror m
+		wait_state m ready
+		w 0x43 3M 64K
+		msg job complete m
+		finished m
+		same_as /dev/mapper/a /dev/mapper/b
+		onto "/dev/mapper/$d"
+		dismiss m
+	done
+}
+
+@test "A13 K a destination that wants memory aligned better than the filter does" {
+	modprobe dm-crypt 2> /dev/null || true
+	[[ $(command dmsetup targets) == *crypt* ]] || skip "no dm-crypt"
+	memory o -b 4096
+	memory d -b 4096
+	crypt="0 $SECTORS crypt aes-xts-plain64 $(printf 'a%.0s' {1..64}) 0"
+	dmsetup create c --table "$crypt $d 0 2 allow_discards sector_size:4096"
+	make_filter f "$o"
+	refused "destination .* wants memory aligned better than the filter does" to /dev/mapper/c mirror m
+	no_jobs
+	dmsetup remove f
+	# what is aligned as well goes there
+	dmsetup create s --table "$crypt $o 0 2 allow_discards sector_size:4096"
+	make_filter f /dev/mapper/s
+	to /dev/mapper/c mirror m
+	wait_state m ready
+	w 0x44 3M 64K
+	msg job complete m
+	finished m
+	origin_is /dev/mapper/c
+	same_as /dev/mapper/s /dev/mapper/c
+}
+
 @test "K a mirror and a backup at once" {
 	filter
 	writers
