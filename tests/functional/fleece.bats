@@ -8,8 +8,6 @@ V=/dev/mapper/v
 FL=/dev/ram2
 T2=/dev/mapper/t # what can be made to hang
 
-fails() { ! "$@"; }
-
 # begin OPTION...: j copies one chunk and then as good as nothing
 begin() {
 	start j fleece="$FL" speed=1 "$@" && wait_for 20 done_is_at_least 128

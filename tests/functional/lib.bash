@@ -275,6 +275,9 @@ ranges() {
 	done
 }
 
+# What is to fail. A mere "!" fails no test, unless it is the last command of it.
+fails() { ! "$@"; }
+
 # A refused command: fails, and says something that matches.
 refused() { # REGEX COMMAND...
 	local why=$1

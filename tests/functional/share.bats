@@ -150,7 +150,6 @@ busy() {
 	wait_for 20 fails busy "$T"
 	fails busy /dev/ram2
 }
-fails() { ! "$@"; }
 
 @test "the older one's target hangs: the younger one saves for itself" {
 	slow t "$T" 0 0

@@ -75,7 +75,7 @@ $((SECTORS - 128)) 128" ]
 	broken o $S 1M 64K
 	make_filter f /dev/mapper/o
 	msg bitmap add b
-	! w 1 1M 4K
+	fails w 1 1M 4K
 	[ "$(ranges b)" = "2048 128" ]
 }
 
@@ -321,7 +321,7 @@ cut_start_incremental() {
 	go j
 	finished j
 	is 3 1036K 4K "$S"
-	! is 3 1036K 4K "$T"
+	fails is 3 1036K 4K "$T"
 	has b 1
 	done_with j
 	incremental k b

@@ -522,7 +522,7 @@ let_go() { # FEATURE VALUE
 	also_bad 8M
 	run w 0x7 8M 4K
 	[ "$status" -ne 0 ]
-	! is 0x7 8M 4K "$S"
+	fails is 0x7 8M 4K "$S"
 	msg job change j on_cbw_error=break_snapshot
 	w 0x7 8M 4K
 	is 0x7 8M 4K "$S"

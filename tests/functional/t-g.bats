@@ -353,10 +353,10 @@ not_there() { ! dmsetup info "$1" > /dev/null 2>&1; }
 	hang t
 	w 0x1 15M 64K
 	removed
-	! dmsetup info f > /dev/null 2>&1
+	fails dmsetup info f > /dev/null 2>&1
 	# an orphan is shown, and keeps the module
 	grep "$(devno /dev/mapper/t)" /sys/module/dm_backup/parameters/orphans
-	! rmmod dm_backup
+	fails rmmod dm_backup
 	# the origin is free
 	dmsetup create x --table "0 $SECTORS linear $S 0"
 	dmsetup remove x
@@ -495,7 +495,7 @@ free_again() { [[ $(free_mib) -gt $(($1 - 160)) ]]; } # of 384
 
 @test "G10 the module can't go while a filter is there" {
 	filter
-	! rmmod dm_backup
+	fails rmmod dm_backup
 	dmsetup remove f
 	rmmod dm_backup
 	insmod "$build/dm_backup.ko"
@@ -621,7 +621,7 @@ free_again() { [[ $(free_mib) -gt $(($1 - 160)) ]]; } # of 384
 	start j speed=1
 	dmsetup reload f --table "0 $SECTORS backup-pass $S"
 	dmsetup resume f
-	! msg job list
+	fails msg job list
 	wait_for 5 module_free_of_jobs
 	# the target is free
 	mkfs.ext4 -q "$T"

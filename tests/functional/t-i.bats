@@ -104,13 +104,13 @@ all_active() { ! dmsetup info -c --noheadings -o suspended f g | grep -v Active;
 	[ "$(ranges b1)" = "$(echo 6144 128; echo 8192 128)" ] # what b3 had
 	[ "$(count b2)" = 5 ]	# its own three, and two of g1
 	[ "$(bitmap recording b2) $(bitmap recording b4) $(bitmap busy b2)" = "0 1 -" ]
-	! bitmap name b3
+	fails bitmap name b3
 	has b5 0
 	on_g has g1 0
 	on_g has g2 256
 	w 0x3 9M 4K
 	[ "$(count b1) $(count b2) $(count b4) $(count b5)" = "3 5 2 1" ]
-	! msg abort
+	fails msg abort
 }
 
 @test "actions see what earlier ones will have done" {
@@ -135,7 +135,7 @@ all_active() { ! dmsetup info -c --noheadings -o suspended f g | grep -v Active;
 	has n 0
 	has m 1
 	txn 2 $(act f bitmap add x) $(act f bitmap remove x)
-	! bitmap name x
+	fails bitmap name x
 	[ "$(wc -l <<< "$(msg bitmap list)")" = 2 ]
 }
 
@@ -368,7 +368,7 @@ report_it() {
 	[ -d $events ] || skip "no tracing"
 	echo > /sys/kernel/tracing/trace
 	echo 1 > $events/bk_action/enable
-	! txn token=t 3 $(act f bitmap add x) $(act g bitmap add y) $(act g abort)
+	fails txn token=t 3 $(act f bitmap add x) $(act g bitmap add y) $(act g abort)
 	txn 2 $(act f bitmap add x) $(act g bitmap add y)
 	echo 0 > $events/bk_action/enable
 	phases=$(sed -n 's/.*action \([0-9]\) on [0-9:]*: \(.*\)/\2\1/p' /sys/kernel/tracing/trace | tr '\n' ' ')
@@ -583,7 +583,7 @@ report_it() {
 	dmsetup resume g
 	refused "action 1 on $ng: the length of the device has changed" msg transaction commit t
 	none_left
-	! bitmap name n
+	fails bitmap name n
 	# gone
 	on_g msg bitmap remove b
 	on_g msg bitmap add b
@@ -591,7 +591,7 @@ report_it() {
 	timeout 60 dmsetup remove g
 	refused "action 1 on $ng: the filter is going away" msg transaction commit t
 	[[ -z $(msg job list) ]]
-	! bitmap name n
+	fails bitmap name n
 	# all gone, and the module too
 	txn token=t prepare 2 $(act f bitmap add n) $(act f backup start a target="$T" sync=full)
 	timeout 60 dmsetup remove f

@@ -5,8 +5,6 @@ load lib
 
 V=/dev/mapper/v
 
-fails() { ! "$@"; }
-
 # begin ID OPTION...: like start, of any kind; cut_begin: like cut_start
 begin() {
 	local id=$1

@@ -459,7 +459,7 @@ goes_on() {
 	writers_end
 	w 0x19 1M 4K
 	is 0x19 1M 4K "$T"
-	! is 0x19 1M 4K "$S"
+	fails is 0x19 1M 4K "$S"
 }
 
 @test "K with a backup, a bitmap and a checkpoint at once" {

@@ -42,7 +42,7 @@ state_of() { dmsetup info -c --noheadings -o suspended,tables_loaded "$1"; }
 	says 5 'has a backup filter already' dmbackup attach v/data
 	dmbackup detach v/data
 	[ "$(dmsetup table v-data)" = "$before" ]
-	! dmsetup info v-data-bkreal
+	fails dmsetup info v-data-bkreal
 	[ "$(cat /mnt/data/one /mnt/data/two)" = "one
 two" ]
 	umount /mnt/data
@@ -315,8 +315,8 @@ assert jobs[0]["id"] == "b", jobs'
 	# deactivation takes the hidden device with it
 	dmbackup attach v/data
 	lvchange -an v/data
-	! dmsetup info v-data
-	! dmsetup info v-data-bkreal
+	fails dmsetup info v-data
+	fails dmsetup info v-data-bkreal
 }
 
 @test "resize: the LV grows, the filter follows" {
@@ -353,7 +353,7 @@ assert jobs[0]["id"] == "b", jobs'
 	umount /mnt/data
 	says 5 'was not attached but opened' dmbackup detach web
 	dmbackup close web
-	! dmsetup info web
+	fails dmsetup info web
 }
 
 @test "kill -9 at any moment leaves nothing suspended" {

@@ -58,7 +58,7 @@ links_lead_to_origin() {
 	origin_is_found
 	[[ $(dmbackup view list v/data --noheadings) == now*v/data*view.lv.now*live*/mnt/view* ]]
 	lvs v 2>&1 | tee /tmp/lvs
-	! grep -i duplicate /tmp/lvs
+	fails grep -i duplicate /tmp/lvs
 	tar -C /mnt/view -cf - . | tar -t | grep marker
 	says 5 'has the view now' dmbackup detach v/data
 	# what covers it is not what goes
@@ -67,7 +67,7 @@ links_lead_to_origin() {
 	umount /mnt/view
 	dmbackup view remove now
 	nothing_left
-	! mountpoint -q /mnt/view
+	fails mountpoint -q /mnt/view
 	dmbackup detach v/data
 	[ "$(cat /mnt/data/marker)" = after ]
 }
@@ -118,9 +118,9 @@ gone_for_others() { [[ $(told "$1") == *ACTION=remove* ]]; }
 	kill $monitor
 	told $dev
 	[ "$(told $dev | grep -c ACTION=change)" -ge 4 ]
-	! told $dev | grep -E 'ACTION=(add|change)' | grep -v UDISKS_IGNORE=1
-	! told $dev | grep -E 'ACTION=(add|change)' | grep -v SYSTEMD_READY=0
-	! told $dev | grep -E '/dev/disk/|ID_FS_'
+	[ -z "$(told $dev | grep -E 'ACTION=(add|change)' | grep -v UDISKS_IGNORE=1)" ]
+	[ -z "$(told $dev | grep -E 'ACTION=(add|change)' | grep -v SYSTEMD_READY=0)" ]
+	[ -z "$(told $dev | grep -E '/dev/disk/|ID_FS_')" ]
 	nothing_left
 }
 
@@ -161,7 +161,7 @@ gone_for_others() { [[ $(told "$1") == *ACTION=remove* ]]; }
 	echo more > /mnt/data/more
 	sync /mnt/data/more
 	dmbackup view create v/data part --scratch v/copy --bitmap b
-	! dd if=/dev/mapper/part of=/dev/null bs=1M iflag=direct status=none
+	fails dd if=/dev/mapper/part of=/dev/null bs=1M iflag=direct status=none
 	start=$(dmbackup bitmap dump v/data b --format ranges | awk '/^[0-9]/ { print $1; exit }')
 	dd if=/dev/mapper/part of=/dev/null bs=4k skip=$((start / 4096)) count=1 iflag=direct status=none
 	says 5 'is in use' dmbackup view create v/data other --scratch v/copy
@@ -169,9 +169,9 @@ gone_for_others() { [[ $(told "$1") == *ACTION=remove* ]]; }
 	dmbackup view create v/data all --scratch v/copy --discards
 	dd if=/dev/mapper/all of=/dev/null bs=4k skip=1024 count=1 iflag=direct status=none
 	blkdiscard -o 4M -l 1M /dev/mapper/all
-	! dd if=/dev/mapper/all of=/dev/null bs=4k skip=1024 count=1 iflag=direct status=none
+	fails dd if=/dev/mapper/all of=/dev/null bs=4k skip=1024 count=1 iflag=direct status=none
 	dmbackup view discard all 6M 64K
-	! dd if=/dev/mapper/all of=/dev/null bs=4k skip=1536 count=1 iflag=direct status=none
+	fails dd if=/dev/mapper/all of=/dev/null bs=4k skip=1536 count=1 iflag=direct status=none
 	dmbackup view remove all
 	nothing_left
 }
@@ -320,7 +320,7 @@ look_again() { udevadm trigger --settle --action=change --name-match="$(readlink
 	[[ $(dmbackup view list --noheadings) == *" live "* ]]
 	dd if=/dev/urandom of=/mnt/data/old bs=64k count=60 conv=notrunc,fsync status=none
 	wait_for 120 is_broken now
-	! dd if=/dev/mapper/now of=/dev/null bs=64k count=1 iflag=direct status=none
+	fails dd if=/dev/mapper/now of=/dev/null bs=64k count=1 iflag=direct status=none
 	dd if=/mnt/data/old of=/dev/null bs=64k count=60 iflag=direct status=none
 	dmbackup view remove now
 	nothing_left
@@ -441,7 +441,7 @@ copied_before() {
 		backup=$!
 		wait_for 60 running b
 		kill -$signal $backup
-		! wait $backup
+		fails wait $backup
 		nothing_left
 	done
 }
