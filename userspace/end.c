@@ -34,10 +34,13 @@ static const struct job *first_not_over(const struct filter *f)
 	return j;
 }
 
-static int refuse(const struct device *d, const struct job *j)
+int end_refuse(const struct device *d, const struct job *j, const char *or_else)
 {
 	say("%s: has a job: %s is %s", d->arg, j->id, j->state);
-	hint("wait for it (dmbackup job wait), or give --force to cancel it");
+	if (job_is_over(j))
+		hint("dismiss it (dmbackup job dismiss)");
+	else
+		hint("wait for it (dmbackup job wait), or %s", or_else);
 	return EX_REFUSED;
 }
 
@@ -57,7 +60,8 @@ int end_jobs(const struct device *d, bool force)
 			return EX_OK;
 		}
 		if (!force) {
-			r = refuse(d, first_not_over(&f));
+			r = end_refuse(d, first_not_over(&f),
+				       "give --force to cancel it");
 			filter_free(&f);
 			return r;
 		}

@@ -8,8 +8,10 @@
  * length. What was there must stay where it was.
  */
 
+#include "attach.h"
 #include "dm.h"
 #include "dmbackup.h"
+#include "end.h"
 #include "filter.h"
 #include "guard.h"
 #include "lvm.h"
@@ -174,6 +176,7 @@ struct resize {
 	struct dm_tab old;	/* the lower device's */
 	struct dm_tab lower_tab; /* the lower device's new one; empty: as it is */
 	struct dm_tab top;	/* the filter's new one */
+	bool extended;		/* by LVM */
 };
 
 /* Does linear segment @new map what @old maps to the same place? */
@@ -294,29 +297,85 @@ static int resize_swap(struct resize *z)
 	return code_of_errno(r);
 }
 
-/* Read what is there, plan what is to be. */
+/* Resuming it is for who has suspended it, and so is a table that waits for that. */
+static int check_state(const struct resize *z, const struct dm_dev *dm)
+{
+	if (!dm->suspended && !dm->inactive)
+		return EX_OK;
+	say("%s: %s%s%s", z->d->arg, dm == &z->d->dm ? "" : dm->name,
+	    dm == &z->d->dm ? "" : " ", dm->suspended ? "is suspended" :
+	    "has a table loaded that waits for a resume");
+	return EX_REFUSED;
+}
+
+/*
+ * Is the filter on the hidden device of its own? Not if it was opened, or has moved
+ * without LVM's knowledge: that is another device, maybe another volume.
+ */
+static bool is_attached(const struct resize *z)
+{
+	size_t len = strlen(z->d->dm.uuid);
+
+	return len && !strncmp(z->lower.uuid, z->d->dm.uuid, len) &&
+	       !strcmp(z->lower.uuid + len, LOWER_SUFFIX);
+}
+
+/* Read what is there. */
+static int resize_read(struct resize *z, unsigned int *ma, unsigned int *mi)
+{
+	int r = dm_tab_read(z->d->dm.name, &z->live);
+
+	if (r || !attach_stands_on(&z->live, ma, mi)) {
+		say("%s: the filter's table can't be read: %s", z->d->arg,
+		    r ? dm_why() : "it is not understood");
+		return r ? code_of_errno(r) : EX_FAILED;
+	}
+	r = check_state(z, &z->d->dm);
+	if (r || dm_by_devno(*ma, *mi, &z->lower) || !is_attached(z))
+		return r;
+	r = dm_tab_read(z->lower.name, &z->old);
+	if (r) {
+		say("%s: the table of %s can't be read: %s", z->d->arg,
+		    z->lower.name, dm_why());
+		return code_of_errno(r);
+	}
+	return check_state(z, &z->lower);
+}
+
+/* Plan what is to be. LVM is not told before it is known that it can be. */
+static int resize_plan_lv(struct resize *z, const char *lv,
+			  const struct options *o)
+{
+	int r = plan_lv(z, lv);
+
+	if (!r && o->size) {
+		r = lvextend(lv, o->size);
+		if (!r) {
+			z->extended = true;
+			dm_tab_free(&z->lower_tab);
+			r = plan_lv(z, lv);
+		}
+	}
+	return r ? r : plan_top(z, dm_tab_len(&z->lower_tab));
+}
+
 static int resize_plan(struct resize *z, const struct options *o)
 {
-	char *lv = device_lv_name(&z->d->dm);
-	unsigned int ma, mi;
+	unsigned int ma = 0, mi = 0;
 	struct device lower;
-	char devno[32];
-	int r;
+	char devno[32], *lv;
+	int r = resize_read(z, &ma, &mi);
 
-	if (dm_tab_read(z->d->dm.name, &z->live) ||
-	    sscanf(z->live.seg[0].params, "%u:%u", &ma, &mi) != 2)
-		return EX_FAILED;
-	if (lv && !dm_by_devno(ma, mi, &z->lower) &&
-	    !dm_tab_read(z->lower.name, &z->old)) {
-		r = o->size ? lvextend(lv, o->size) : EX_OK;
-		if (!r)
-			r = plan_lv(z, lv);
+	if (r)
+		return r;
+	lv = z->old.n ? device_lv_name(&z->d->dm) : NULL;
+	if (lv) {
+		r = resize_plan_lv(z, lv, o);
 		free(lv);
-		return r ? r : plan_top(z, dm_tab_len(&z->lower_tab));
+		return r;
 	}
-	free(lv);
 	if (o->size) {
-		say("%s: --size is for logical volumes; grow the origin first",
+		say("%s: --size is for logical volumes that have a filter by attach; grow what is below it first",
 		    z->d->arg);
 		return EX_USAGE_;
 	}
@@ -325,23 +384,16 @@ static int resize_plan(struct resize *z, const struct options *o)
 	return r ? r : plan_top(z, lower.sectors);
 }
 
-/* The kernel refuses another length while there is any job: ask before lvextend. */
+/* The kernel refuses another length while there is any job. */
 static int check_no_jobs(const struct device *d)
 {
 	struct filter f;
-	bool ended;
 	int r = filter_read(d, &f);
 
 	if (r)
 		return r;
-	if (f.nr_jobs) {
-		ended = !strcmp(f.jobs[0].state, "concluded");
-		say("%s: has a job: %s is %s", d->arg, f.jobs[0].id,
-		    f.jobs[0].state);
-		hint(ended ? "dismiss it (dmbackup job dismiss)" :
-		     "wait for it (dmbackup job wait), or cancel it (dmbackup job cancel)");
-		r = EX_REFUSED;
-	}
+	if (f.nr_jobs)
+		r = end_refuse(d, f.jobs, "cancel it (dmbackup job cancel)");
 	filter_free(&f);
 	return r;
 }
@@ -368,6 +420,9 @@ int cmd_resize(int argc, char **argv, const struct options *o)
 			guard_end(&g);
 		}
 	}
+	if (r && z.extended)
+		hint("LVM has it longer already; dmbackup resize %s tries again",
+		     d.arg);
 	dm_tab_free(&z.live);
 	dm_tab_free(&z.old);
 	dm_tab_free(&z.lower_tab);
