@@ -33,6 +33,7 @@ static int target_in_vg(const struct action *a, struct pair *p,
 {
 	char *lv = a->d.is_dm ? device_lv_name(&a->d.dm) : NULL;
 	struct lvm_state state;
+	int r;
 
 	if (!lv) {
 		say("%s: is no logical volume: --to-vg can't name its target",
@@ -42,8 +43,9 @@ static int target_in_vg(const struct action *a, struct pair *p,
 	}
 	p->target = xasprintf("%s/%s", o->to_vg, strchr(lv, '/') + 1);
 	free(lv);
-	if (lvm_look(p->target, &state))
-		return EX_NODEV;	/* LVM has said so: no such group */
+	r = lvm_look(p->target, &state);
+	if (r)
+		return lvm_lacks_vg(o->to_vg) ? EX_NODEV : r;
 	p->missing = !state.there;
 	if (p->missing && !o->create) {
 		say("%s: there is no such volume to copy %s to", p->target,

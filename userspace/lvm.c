@@ -32,6 +32,8 @@ static int run(char *const argv[], bool err, int in,
 		return EX_FAILED;
 	}
 	pid = fork();
+	if (pid < 0)
+		say("%s can't be run: %s", argv[0], strerror(errno));
 	if (!pid) {
 		if (in >= 0)
 			dup2(in, 0);
@@ -41,6 +43,7 @@ static int run(char *const argv[], bool err, int in,
 		/* LVM's tools complain of descriptors they did not open. */
 		setenv("LVM_SUPPRESS_FD_WARNINGS", "1", 1);
 		execvp(argv[0], argv);
+		say("%s can't be run: %s", argv[0], strerror(errno));
 		_exit(127);
 	}
 	close(fds[1]);
@@ -138,6 +141,19 @@ int lvm_look(const char *lv, struct lvm_state *state)
 	free(select);
 	free(vg);
 	return r;
+}
+
+bool lvm_lacks_vg(const char *vg)
+{
+	char *select = xasprintf("vg_name=\"%s\"", vg), *found = NULL;
+	char *argv[] = {
+		"vgs", "--noheadings", "-o", "vg_name", "-S", select, NULL
+	};
+	bool lacks = !run(argv, false, -1, keep_line, &found) && !found;
+
+	free(found);
+	free(select);
+	return lacks;
 }
 
 int lvm_create(const char *lv, const char *size)

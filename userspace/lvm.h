@@ -34,6 +34,9 @@ struct lvm_state {
 
 int lvm_look(const char *lv, struct lvm_state *state);
 
+/* Is there no such volume group, as LVM says? If it says nothing that is not known. */
+bool lvm_lacks_vg(const char *vg);
+
 /* Makes a blank one. @size: as lvcreate takes it. */
 int lvm_create(const char *lv, const char *size);
 int lvm_activate(const char *lv);

@@ -375,9 +375,10 @@ static int open_both(struct verify *v)
 	v->align = 4096 / SECTOR;
 	for (i = 0; i < 2; i++) {
 		if (v->fd[i] < 0 || ioctl(v->fd[i], BLKSSZGET, &size)) {
+			r = errno;
 			say("%s: %s", i ? v->to->arg : v->d->arg,
-			    strerror(errno));
-			return EX_NODEV;
+			    strerror(r));
+			return code_of_errno(r);
 		}
 		if (size / SECTOR > v->align)
 			v->align = size / SECTOR;
