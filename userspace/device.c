@@ -440,6 +440,20 @@ int device_check_apart(const struct device *to, const struct device *d)
 	return EX_OK;
 }
 
+/* Volumes can be made as long, as they have to be for what was rounded up to come back. */
+static void hint_longer(const struct device *d, uint64_t bytes)
+{
+	char *lv = d->is_dm ? device_lv_name(&d->dm) : NULL;
+	struct dm_tab tab = { 0 };
+
+	if (lv && !dm_tab_read(d->dm.name, &tab))
+		hint("make it as long, then give --allow-larger: %s %llub %s",
+		     dm_tab_is(&tab, "backup") ? "dmbackup resize --size" :
+		     "lvextend -L", (unsigned long long)bytes, lv);
+	dm_tab_free(&tab);
+	free(lv);
+}
+
 int device_check_length(const struct device *to, const struct device *d,
 			bool larger)
 {
@@ -451,7 +465,9 @@ int device_check_length(const struct device *to, const struct device *d,
 	    shorter ? "shorter" : "longer", d->arg,
 	    (unsigned long long)to->sectors * 512,
 	    (unsigned long long)d->sectors * 512);
-	if (!shorter)
+	if (shorter)
+		hint_longer(to, d->sectors * 512);
+	else
 		hint("--allow-larger leaves the rest of it as it is");
 	return EX_REFUSED;
 }
