@@ -48,16 +48,17 @@ int plan_target(const struct options *o, const struct device *to,
 		struct plan *p)
 {
 	const char *name = o->incremental ? o->incremental : o->bitmap;
-	char *c;
+	char *c, *label;
 
 	tag_of(to, p->tag, sizeof(p->tag));
 	p->lasts = tag_lasts(p->tag);
 	p->named = name;
+	label = tag_label(to, p->tag);
 	if (name && strlen(name) < sizeof(p->bitmap))
 		snprintf(p->bitmap, sizeof(p->bitmap), "%s", name);
 	else if (!name)
-		snprintf(p->bitmap, sizeof(p->bitmap), "to-%.100s",
-			 to->is_dm ? to->dm.name : p->tag);
+		snprintf(p->bitmap, sizeof(p->bitmap), "to-%.100s", label);
+	free(label);
 	for (c = p->bitmap; !name && *c; c++)
 		if (!strchr("#+-.:=@_", *c) && !isalnum((unsigned char)*c))
 			*c = '_';

@@ -165,6 +165,32 @@ void tag_of(const struct device *d, char *tag, size_t size)
 	free(name);
 }
 
+/* FNV-1a. */
+static uint32_t number_of(const char *text)
+{
+	uint32_t n = 2166136261u;
+
+	for (; *text; text++)
+		n = (n ^ (unsigned char)*text) * 16777619u;
+	return n;
+}
+
+char *tag_label(const struct device *d, const char *tag)
+{
+	static const char *const what[] = { "loop/backing_file", NULL };
+	char *file, *label;
+
+	if (d->is_dm)
+		return xstrdup(d->dm.name);
+	file = strncmp(tag, "loop:", 5) ? NULL :
+	       sys_line(makedev(d->major, d->minor), what);
+	if (!file)
+		return xstrdup(tag);
+	label = xasprintf("%.60s-%08x", basename(file), number_of(tag));
+	free(file);
+	return label;
+}
+
 bool tag_lasts(const char *tag)
 {
 	unsigned int ma, mi;

@@ -24,4 +24,11 @@ void tag_of(const struct device *d, char *tag, size_t size);
 /* Is it a name that lasts? */
 bool tag_lasts(const char *tag);
 
+/*
+ * What a bitmap for @d is called by, to be freed: its name, if it is a dm device; of a loop
+ * device the name of its file, and a number made of @tag, which tells it from others of that
+ * name; else @tag.
+ */
+char *tag_label(const struct device *d, const char *tag);
+
 #endif
