@@ -23,44 +23,40 @@ void say_about(const char *place)
 	about = place;
 }
 
-/* One line, whatever names there are in it. To be freed, if it is not NULL. */
-static char *one_line(const char *fmt, va_list args)
+/* One line on stderr, whatever names there are in it. */
+static void print_line(const char *before, const char *fmt, va_list args)
 {
 	char *text, *p;
 
 	if (vasprintf(&text, fmt, args) < 0)
-		return NULL;
-	for (p = text; *p; p++)
+		text = NULL;
+	for (p = text; p && *p; p++)
 		if (iscntrl((unsigned char)*p))
 			*p = '?';
-	return text;
+	fprintf(stderr, "%s%s\n", before, text ? text : fmt);
+	free(text);
 }
 
 /* An error: "dmbackup: ..." on stderr. */
 void say(const char *fmt, ...)
 {
+	char *before = about ? xasprintf("dmbackup: %s: ", about) : NULL;
 	va_list args;
-	char *text;
 
 	va_start(args, fmt);
-	text = one_line(fmt, args);
+	print_line(before ? before : "dmbackup: ", fmt, args);
 	va_end(args);
-	fprintf(stderr, "dmbackup: %s%s%s\n", about ? about : "",
-		about ? ": " : "", text ? text : fmt);
-	free(text);
+	free(before);
 }
 
 /* What to do about it, on a line of its own. */
 void hint(const char *fmt, ...)
 {
 	va_list args;
-	char *text;
 
 	va_start(args, fmt);
-	text = one_line(fmt, args);
+	print_line("  ", fmt, args);
 	va_end(args);
-	fprintf(stderr, "  %s\n", text ? text : fmt);
-	free(text);
 }
 
 static void *check(void *p)
