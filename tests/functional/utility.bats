@@ -342,6 +342,73 @@ assert jobs[0]["id"] == "b", jobs'
 	e2fsck -fn /dev/v/data
 }
 
+@test "resize: refused before LVM grows the volume, not after" {
+	volumes
+	dmbackup attach v/data
+	dmsetup suspend --nolockfs v-data
+	says 5 'v/data: is suspended' dmbackup resize v/data --size +1M
+	dmsetup resume v-data
+	dmsetup suspend v-data-bkreal
+	says 5 'v-data-bkreal is suspended' dmbackup resize v/data --size +1M
+	dmsetup resume v-data-bkreal
+	dmsetup load v-data --table "$(dmsetup table v-data)"
+	says 5 'v/data: .*waits for a resume' dmbackup resize v/data --size +1M
+	dmsetup clear v-data
+	# LVM has it elsewhere: its table can't be replaced, whatever its size
+	lvrename -qq --driverloaded n v/data v/was
+	lvcreate -qq -y -Wn -Zn --driverloaded n -n data -L 12M v /dev/ram2
+	says 5 'LVM has moved data of it' dmbackup resize v/data --size +1M
+	[ "$(lvs --noheadings --units b --nosuffix -o lv_size v/data | xargs)" = $((12 << 20)) ]
+	lvremove -qq -y --driverloaded n v/data
+	lvrename -qq --driverloaded n v/was v/data
+	[ "$(lvs --noheadings --units b --nosuffix -o lv_size v/data | xargs)" = $((12 << 20)) ]
+	dmbackup resize v/data --size +1M
+	[ "$(blockdev --getsize64 /dev/v/data)" = $((13 << 20)) ]
+	dmbackup detach v/data
+}
+
+@test "LVM that can't be run, or fails: that is said" {
+	mounted
+	dmbackup attach v/data
+	says 1 'v: lvs failed' with_lvs 'exit 5' backup v/data --to-vg v
+	lvm=$(readlink -f "$(type -P lvm)")
+	mount --bind /dev/null "$lvm"
+	run dmbackup resize v/data --size +1M
+	umount "$lvm"
+	echo "$output"
+	[ "$status" = 1 ]
+	[[ $output =~ "pvs can't be run: Permission denied" ]]
+	says 4 'nix: lvs failed' dmbackup backup v/data --to-vg nix
+	umount /mnt/data
+	dmbackup detach v/data
+}
+with_lvs() { # COMMAND ARGUMENT...: with an lvs that does that first
+	instead lvs <<< "$1"
+	env PATH="/tmp/instead:$PATH" dmbackup "${@:2}"
+}
+
+@test "a group that is renamed, with a volume that is attached: the name follows after detach" {
+	mounted
+	dmbackup attach v/data
+	echo before > /mnt/data/file
+	says '*' 'Failed to suspend renamed/data' vgrename v renamed
+	# LVM's metadata has the new name; the device the old one, and the filter (and it exits with 0)
+	[ "$(types v-data)" = backup ]
+	none_suspended
+	echo after > /mnt/data/file
+	sync
+	dmbackup detach v/data
+	[ "$(types v-data)" = linear ]
+	lvchange -qq --refresh renamed/data
+	absent dmsetup info v-data
+	[ "$(types renamed-data)" = linear ]
+	[ "$(cat /mnt/data/file)" = after ]
+	dmbackup attach renamed/data
+	dmbackup detach renamed/data
+	umount /mnt/data
+	e2fsck -fn /dev/renamed/data
+}
+
 @test "open and close" {
 	mkfs.ext4 -q -L opened $S
 	dmbackup open $S web
@@ -472,6 +539,12 @@ usage_options() { grep -o -- '--[a-z-]*' | grep -vx -e --help | sort -u | xargs;
 	e2fsck -fn /dev/v/data
 	mount /dev/v/data /mnt/data
 	[ "$(cat /mnt/data/file)" = good ]
+	# the copy of another night was rounded up
+	lvextend -qq -L 13M v/copy
+	dmbackup attach v/copy
+	says 5 'is shorter than v/copy.*--allow-larger: dmbackup resize --size 13631488b v/data' dmbackup backup v/copy --to v/data --force
+	dmbackup detach v/copy
+	lvreduce -qq -f -L 12M v/copy
 	# what was copied back counts as written: the next backup is a copy again
 	echo better > /mnt/data/file
 	dmbackup backup v/data --to v/copy --level incremental
@@ -579,7 +652,7 @@ usage_options() { grep -o -- '--[a-z-]*' | grep -vx -e --help | sort -u | xargs;
 		mount $disk /mnt/disk
 		truncate -s 12M /mnt/disk/copy
 		loop=$(losetup -f --show /mnt/disk/copy)
-		says 0 'a full backup is made' dmbackup backup v/data --to "$loop" --level auto
+		says 0 "a full backup is made: bitmap 'to-copy-[0-9a-f]{8}'" dmbackup backup v/data --to "$loop" --level auto
 		says 0 '' dmbackup backup v/data --to "$loop" --level auto
 		[[ $output != *'a full backup'* ]]
 		losetup -d "$loop"
