@@ -95,6 +95,7 @@ void bk_backup_move_install(struct bk_job *job, struct bk_cfg *cfg)
 {
 	struct bk_backup *b = bk_backup_of(job);
 
+	b->next->cut_at = get_jiffies_64();
 	bk_cfg_swap_pit(cfg, b->pit, b->next);
 }
 

@@ -276,6 +276,7 @@ static void bk_backup_install(struct bk_job *job, struct bk_cfg *cfg)
 {
 	struct bk_backup *b = bk_backup_of(job);
 
+	b->pit->cut_at = get_jiffies_64();
 	bk_cfg_add_pit(cfg, b->pit);
 }
 

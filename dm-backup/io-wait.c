@@ -189,14 +189,19 @@ bool bk_io_wait_hot(struct bk_bio *pb, struct bio *bio)
 /*----------------------------------------------------------------*/
 /* Deadlines */
 
-/* Has @pb waited longer for @pit than it may? */
+/*
+ * Has @pb waited longer for @pit than it may? What it has waited for before the cut was
+ * something else.
+ */
 static bool bk_held_is_late(struct bk_bio *pb, struct bk_pit *pit)
 {
 	unsigned int ms = READ_ONCE(pit->params.cbw->timeout);
+	u64 waited;
 
 	if (bk_instance_is_overdue(pb->in, pb->since))
 		return true;
-	return ms && time_after_eq(jiffies, pb->since + msecs_to_jiffies(ms));
+	waited = min_t(u64, jiffies - pb->since, get_jiffies_64() - pit->cut_at);
+	return ms && waited >= msecs_to_jiffies(ms);
 }
 
 /*
@@ -396,12 +401,17 @@ void bk_io_drained(struct bk_gate *gate)
 {
 	struct bk_origin *origin = container_of(gate, struct bk_origin, gate);
 	struct bk_cfg *cfg = bk_cfg_get(gate);
+	bool any = false;
 	unsigned int i;
 
 	for (i = 0; i < cfg->nr_pits; i++)
-		bk_pit_drained(cfg->pits[i]);
+		any |= bk_pit_drained(cfg->pits[i]);
 	bk_cfg_put(cfg);
-	bk_io_kick_list(origin, &origin->undrained);
+	/* Who waits for something else is to have its data copied for the new one, too. */
+	if (any)
+		bk_io_kick_all(origin);
+	else
+		bk_io_kick_list(origin, &origin->undrained);
 }
 
 /**

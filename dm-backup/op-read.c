@@ -7,9 +7,6 @@
 #include "op-int.h"
 #include "reader.h"
 
-/* How long no runs are copied when there was no memory for one, jiffies. */
-#define BK_LEAN			(HZ / 10)
-
 /* How a read that has ended leaves its op. */
 enum bk_op_next {
 	BK_NEXT_START,		/* writes go; its own is to be started */

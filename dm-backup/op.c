@@ -190,7 +190,7 @@ unsigned long bk_pit_run_limit(struct bk_pit *pit, unsigned long cluster,
 	if (unlikely(cluster >= READ_ONCE(pit->careful[0]) &&
 		     cluster < READ_ONCE(pit->careful[1])))
 		return 1;
-	if (unlikely(time_before(jiffies, READ_ONCE(pit->lean_until))))
+	if (unlikely(bk_pit_is_lean(pit)))
 		return 1;
 	return max(1u, max_sectors >> pit->shift);
 }

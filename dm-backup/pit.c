@@ -532,21 +532,23 @@ void bk_pit_uncopied(struct bk_pit *pit, struct bk_bits *bits)
  * @pit:	the point in time
  *
  * Context: process; takes as long as there is to look through.
+ * Return: whether that is new.
  */
-void bk_pit_drained(struct bk_pit *pit)
+bool bk_pit_drained(struct bk_pit *pit)
 {
 	u64 sectors = 0;
 
 	if (bk_pit_is_drained(pit))
-		return;
+		return false;
 	if (pit->params.only)
 		sectors = bk_pit_narrow(pit);
 	/* What the old epoch wrote is there for who finds the bit set. */
 	smp_mb__before_atomic();
 	set_bit(BK_PIT_DRAINED, &pit->flags);
 	if (bk_pit_is_stopped(pit))
-		return;
+		return false;
 	if (pit->params.only)
 		pit->ops->narrowed(pit, sectors);
 	pit->ops->kick(pit);
+	return true;
 }

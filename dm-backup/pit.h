@@ -180,6 +180,7 @@ struct bk_pit_params {
  * @cursor:	where the next background copy is looked for
  * @careful:	[first, end) of clusters to copy one by one after a read error
  * @lean_until:	copy one by one until then, jiffies: there is no memory for more
+ * @cut_at:	when it was installed, 64-bit jiffies
  * @successor:	what has taken its place, a reference; set before it is stopped
  * @chain:	how many it may have to wait for
  * @writers:	its ops, one until it is replaced, and one while it is behind
@@ -226,6 +227,7 @@ struct bk_pit {
 	unsigned long cursor;
 	unsigned long careful[2];
 	unsigned long lean_until;
+	u64 cut_at;
 	struct bk_pit *successor;
 	unsigned int chain;
 	atomic_t writers;
@@ -261,7 +263,7 @@ void bk_pit_stop(struct bk_pit *pit);
 void bk_pit_complete(struct bk_pit *pit);
 void bk_pit_quit(struct bk_pit *pit);
 void bk_pit_break(struct bk_pit *pit, int err);
-void bk_pit_drained(struct bk_pit *pit);
+bool bk_pit_drained(struct bk_pit *pit);
 void bk_pit_uncopied(struct bk_pit *pit, struct bk_bits *bits);
 void bk_pit_kick_holders(struct bk_pit *pit);
 bool bk_pit_oldest(struct bk_pit *pit, unsigned long *since);
@@ -295,6 +297,17 @@ static inline bool bk_pit_is_readable(const struct bk_pit *pit)
 }
 
 /* May it copy? Pairs with the barrier in bk_pit_drained(). */
+/* How long no runs are copied when there was no memory for one, jiffies. */
+#define BK_LEAN			(HZ / 10)
+
+/* In a range: jiffies may have wrapped since. */
+static inline bool bk_pit_is_lean(const struct bk_pit *pit)
+{
+	unsigned long until = READ_ONCE(pit->lean_until);
+
+	return time_in_range_open(jiffies, until - BK_LEAN, until);
+}
+
 static inline bool bk_pit_is_drained(const struct bk_pit *pit)
 {
 	return test_bit_acquire(BK_PIT_DRAINED, &pit->flags);

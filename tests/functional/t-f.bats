@@ -660,6 +660,32 @@ $((at + 128)) $((SECTORS - at - 128)) linear $T $((at + 128))"
 	[ "$status" = 3 ]
 }
 
+@test "what a write has waited for before a point in time was made costs neither that nor the write" {
+	slow t "$T" 0 0
+	filter buffer 1024
+	msg backup start dead target=/dev/mapper/t sync=none cbw_timeout=0
+	wait_for 60 started dead
+	hang t
+	local i writes=()
+	for i in 0 1 2 3 4 5 6 7 8 9; do
+		w 0x31 $((i + 2))M 4K &
+		writes+=($!)
+	done
+	wait_for 60 someone_waits
+	sleep 2
+	msg backup start young target=/dev/ram2 sync=none cbw_timeout=1500
+	msg backup start strict target=/dev/ram3 sync=none cbw_timeout=1500 on_cbw_error=break_guest_write
+	wait_for 60 started young
+	wait_for 60 started strict
+	# Longer than they have to copy what those waiting are about to overwrite.
+	sleep 4
+	someone_waits
+	[ "$(state young) $(state strict)" = "running running" ]
+	unhang t
+	for i in "${writes[@]}"; do wait "$i"; done
+	[ "$(state young) $(state strict)" = "running running" ]
+}
+
 @test "the budget is spent: who kept it breaks, not who asks" {
 	slow t "$T" 0 0
 	filter buffer 1024
