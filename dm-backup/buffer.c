@@ -124,13 +124,14 @@ static void bk_pool_uncharge(struct bk_pool *pool, struct bk_buf *buf,
 	WRITE_ONCE(buf->state, state);
 }
 
-static bool bk_reserve_take(struct bk_buf *buf)
+static bool bk_reserve_take(struct bk_pool *pool, struct bk_buf *buf)
 {
 	struct bk_reserve *res = buf->reserve;
 
 	if (!res || res->taken || res->bytes < buf->bytes)
 		return false;
 	res->taken = true;
+	pool->free_reserves--;
 	buf->vec = res->vec;
 	buf->nr = res->nr;
 	buf->state = BK_BUF_RESERVE;
@@ -149,7 +150,7 @@ static bool bk_reserve_tell(struct bk_buf *buf)
 	struct bk_reserve *res = buf->reserve;
 
 	if (!bk_reserve_is_small(buf) || res->taken ||
-	    !time_after(jiffies, res->told_at))
+	    jiffies == res->told_at)
 		return false;
 	res->told_at = jiffies;
 	return true;
@@ -167,9 +168,12 @@ static bool bk_pool_serve(struct bk_pool *pool)
 	bool small = false;
 
 	list_for_each_entry_safe(buf, next, &pool->waiters, list) {
+		/* There may be very many of them. */
+		if (blocked && !pool->free_reserves)
+			break;
 		if (!blocked && bk_pool_room(pool, buf->bytes, false))
 			bk_pool_charge(pool, buf);
-		else if (bk_reserve_take(buf))
+		else if (bk_reserve_take(pool, buf))
 			;
 		else if (bk_reserve_tell(buf))
 			buf->state = BK_BUF_TOO_LARGE;
@@ -420,6 +424,9 @@ int bk_reserve_init(struct bk_pool *pool, struct bk_reserve *res, size_t bytes)
 	res->bytes = bytes;
 	res->taken = false;
 	res->told_at = jiffies;
+	spin_lock(&pool->lock);
+	pool->free_reserves++;
+	spin_unlock(&pool->lock);
 	bk_pool_warm(pool, bytes);
 	return 0;
 
@@ -447,6 +454,7 @@ void bk_reserve_exit(struct bk_pool *pool, struct bk_reserve *res)
 
 	spin_lock(&pool->lock);
 	if (!res->taken && res->bytes) {
+		pool->free_reserves--;
 		swap(vec, res->vec);
 		nr = res->nr;
 		pool->used -= res->bytes;
@@ -480,7 +488,7 @@ static int bk_buf_do_without(struct bk_pool *pool, struct bk_buf *buf,
 		WRITE_ONCE(pool->refused, true);
 		return -EAGAIN;
 	}
-	if (bk_reserve_take(buf))
+	if (bk_reserve_take(pool, buf))
 		return 0;
 	if (bk_reserve_tell(buf))
 		return -ENOBUFS;
@@ -648,6 +656,7 @@ void bk_buf_put(struct bk_pool *pool, struct bk_buf *buf)
 	spin_lock(&pool->lock);
 	if (buf->state == BK_BUF_RESERVE) {
 		buf->reserve->taken = false;
+		pool->free_reserves++;
 		buf->vec = NULL;
 		buf->state = BK_BUF_NONE;
 	} else {

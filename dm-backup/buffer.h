@@ -55,6 +55,7 @@
  * @limit:	the budget in bytes
  * @used:	charged: reserves, and buffers that are not from a reserve
  * @reserved:	part of @used that are reserves
+ * @free_reserves: reserves that are not taken
  * @background:	part of @used that background copies hold
  * @cached:	bytes in @pages
  * @spare:	of these, what background copies leave
@@ -71,6 +72,7 @@ struct bk_pool {
 	size_t limit;
 	size_t used;
 	size_t reserved;
+	unsigned int free_reserves;
 	size_t background;
 	size_t cached;
 	size_t spare;
