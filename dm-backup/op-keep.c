@@ -155,9 +155,14 @@ void bk_pit_retry_work(struct work_struct *work)
 	struct bk_pit *pit = container_of(to_delayed_work(work), struct bk_pit,
 					  retry_work);
 	struct bk_op *op;
+	LIST_HEAD(round);
 
-	/* Queued, not started: one that fails at once is for the next round. */
-	while (!READ_ONCE(pit->behind) && (op = bk_pit_pop(pit, &pit->retry))) {
+	/* One that fails at once is for the next round. */
+	spin_lock(&pit->lock);
+	if (!pit->behind)
+		list_splice_init(&pit->retry, &round);
+	spin_unlock(&pit->lock);
+	while ((op = bk_pit_pop(pit, &round))) {
 		bk_op_count(op, true);
 		bk_write_start(&op->write);
 	}
