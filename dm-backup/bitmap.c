@@ -411,6 +411,8 @@ void bk_bitmaps_distrust(struct bk_origin *origin, const char *why, u64 slots)
 		strscpy(bitmap->why, why, sizeof(bitmap->why));
 		bk_store_distrust(origin, bitmap->slot, why);
 	}
+	if (!slots || slots == BK_STORE_ALL)
+		bk_store_distrust_removed(origin, why);
 }
 
 /**

@@ -79,19 +79,19 @@ static void bk_origin_setup(struct bk_origin *origin)
 static void bk_origin_end(struct bk_instance *in)
 {
 	struct bk_origin *origin = in->origin;
-	bool written = bk_trust_wake(in);
+	const char *why = bk_trust_wake(in) ?
+		"the device was written after the filter had stopped" : NULL;
 
 	/* Another table may be writing already: no view is to show that. */
 	bk_cfg_remove_jobs(origin);
 	/* Nothing, if postsuspend has done it. */
 	bk_bitmaps_distrust_unmerged(origin);
-	if (written)
-		bk_store_give_up(origin, BK_WHY_WRITTEN);
-	bk_store_end(in, written ? BK_WHY_WRITTEN :
-		     bk_origin_is_removed(origin) ? NULL :
+	if (why)
+		bk_store_give_up(origin, why);
+	bk_store_end(in, why ?: bk_origin_is_removed(origin) ? NULL :
 		     "the filter's table was replaced without detach");
-	if (written)
-		bk_store_break(origin, BK_WHY_WRITTEN);
+	if (why)
+		bk_store_break(origin, why);
 	bk_jobs_shutdown(origin);
 	bk_bitmaps_free(origin);
 	/* These may call the store. */

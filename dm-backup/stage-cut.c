@@ -263,18 +263,16 @@ void bk_stages_gain(struct bk_txn_part *part)
 	}
 }
 
-/* Is the filter stopped, so that its disk follows in another life, or never? */
-static bool bk_stage_is_stopped(struct bk_txn_part *part,
-				struct bk_stage *stage)
+/* Is there no use in waiting for the filter's disk? Its bitmaps may have gone. */
+static bool bk_part_is_lost(struct bk_txn_part *part)
 {
-	bool stopped = true;
+	bool lost = true;
 
 	if (bk_origin_use(part->origin)) {
-		stopped = bk_store_is_stopped(part->origin,
-					      stage->bitmap->slot);
+		lost = !bk_store_is_following(part->origin);
 		bk_origin_unuse(part->origin);
 	}
-	return stopped;
+	return lost;
 }
 
 /* Wait until the disk has what was merged into one bitmap. */
@@ -288,7 +286,7 @@ static int bk_stage_gained(struct bk_txn_part *part, struct bk_stage *stage)
 			continue;
 		do {
 			r = bk_store_wait(stage->req[i], HZ);
-		} while (r == -ETIMEDOUT && !bk_stage_is_stopped(part, stage));
+		} while (r == -ETIMEDOUT && !bk_part_is_lost(part));
 		err = err ?: r;
 		if (!stage->rest)
 			continue;

@@ -265,6 +265,42 @@ void bk_store_distrust(struct bk_origin *origin, int slot, const char *why)
 }
 
 /**
+ * bk_store_distrust_removed - the same for those whose removal is not on disk yet
+ * @origin:	the filter; its lock is held
+ * @why:	why
+ */
+void bk_store_distrust_removed(struct bk_origin *origin, const char *why)
+{
+	struct bk_store *store = origin->store;
+	u64 removed = 0;
+	int i;
+
+	if (!store)
+		return;
+	spin_lock(&store->lock);
+	for (i = 0; i < BK_MD_MAX_BITMAPS; i++)
+		if (store->slot[i].removed)
+			removed |= BIT_ULL(i);
+	spin_unlock(&store->lock);
+	for (i = 0; i < BK_MD_MAX_BITMAPS; i++)
+		if (removed & BIT_ULL(i))
+			bk_store_distrust(origin, i, why);
+}
+
+/**
+ * bk_store_is_following - is the disk going to follow what it is asked to?
+ * @origin:	the filter, in use
+ *
+ * Not if it has failed, or the filter is stopped: then perhaps in another life.
+ */
+bool bk_store_is_following(struct bk_origin *origin)
+{
+	struct bk_store *store = origin->store;
+
+	return store && READ_ONCE(store->live) && !READ_ONCE(store->failed);
+}
+
+/**
  * bk_store_is_stopped - can no change of a bitmap be written?
  * @origin:	the filter
  * @slot:	the bitmap's; -1: it has none

@@ -76,6 +76,8 @@ static int bk_store_do_begin(struct bk_store *store, struct bk_store_req *req)
 		r = bk_store_write_lease(store);
 	if (!r && !req->why[0])
 		r = bk_store_write_root(store);
+	if (!r)
+		WRITE_ONCE(store->begun, true);
 	return r;
 }
 
@@ -193,7 +195,24 @@ static int bk_store_do_distrust(struct bk_store *store,
 	if (!e->name[0])	/* lost in a resize */
 		return 0;
 	strscpy(e->why, req->why, sizeof(e->why));
-	return store->read_only ? 0 : bk_store_write_root(store);
+	return store->begun ? bk_store_write_root(store) : 0;
+}
+
+/*
+ * Bitmaps that are being removed do not record any more: what is there without hot
+ * regions, or with another filter's writes, lacks bits. They can't be left out: what
+ * they had may have to be on another filter's disk first.
+ */
+static void bk_store_spoil_removed(struct bk_store *store, const char *why)
+{
+	struct bk_md_entry *e = store->root.entry;
+	unsigned int i;
+
+	spin_lock(&store->lock);
+	for (i = 0; i < BK_MD_MAX_BITMAPS; i++)
+		if (store->slot[i].removed && e[i].name[0] && !e[i].why[0])
+			strscpy(e[i].why, why, BK_MD_NAME);
+	spin_unlock(&store->lock);
 }
 
 /* Give a slot's bitmap the room it needs now, and write it there. */
@@ -268,6 +287,8 @@ static int bk_store_do_resize(struct bk_store *store, struct bk_store_req *req)
 		store->root.entry[i].hidden = true;	/* the root comes below */
 		bk_store_do_drop(store, &drop);
 	}
+	bk_store_spoil_removed(store,
+			       "it was being removed when the length of the device changed");
 	r = bk_store_write_root(store);
 	if (r)
 		return r;
@@ -285,16 +306,6 @@ static int bk_store_do_stand(struct bk_store *store, struct bk_store_req *req)
 	return bk_store_write_root(store);
 }
 
-static bool bk_store_is_removed(struct bk_store *store, unsigned int slot)
-{
-	bool removed;
-
-	spin_lock(&store->lock);
-	removed = store->slot[slot].removed;
-	spin_unlock(&store->lock);
-	return removed;
-}
-
 static int bk_store_do_end(struct bk_store *store, struct bk_store_req *req)
 {
 	struct bk_md_root *root = &store->root;
@@ -308,17 +319,11 @@ static int bk_store_do_end(struct bk_store *store, struct bk_store_req *req)
 		root->broken = !r;
 		return r;
 	}
+	bk_store_spoil_removed(store,
+			       "it was being removed when the filter stopped");
 	for (i = 0; i < BK_MD_MAX_BITMAPS && !r; i++) {
 		if (!root->entry[i].name[0] || root->entry[i].hidden)
 			continue;
-		/*
-		 * It does not record any more, so it lacks bits. Nor can it be left
-		 * out: what it had may have to be on another filter's disk first.
-		 */
-		if (bk_store_is_removed(store, i) && !root->entry[i].why[0])
-			strscpy(root->entry[i].why,
-				"it was being removed when the filter stopped",
-				BK_MD_NAME);
 		if (store->slot[i].bits[0])
 			r = bk_store_save(store, i, 0, root->entry[i].pages);
 		root->entry[i].crc = bk_store_crc(store, i);

@@ -139,10 +139,11 @@ void bk_store_end(struct bk_instance *in, const char *why)
 
 /**
  * bk_store_break - what was saved when a filter stopped can't be trusted after all
- * @origin:	the filter, which has stopped and goes
+ * @origin:	the filter, whose bitmaps have been distrusted; if it has not stopped
+ *		nothing happens
  * @why:	why
  *
- * Context: dm's dtr: process, sleeps for a bounded time.
+ * Context: dm's preresume or dtr: process, sleeps for a bounded time.
  */
 void bk_store_break(struct bk_origin *origin, const char *why)
 {
@@ -150,8 +151,8 @@ void bk_store_break(struct bk_origin *origin, const char *why)
 	struct bk_store_req *req;
 
 	/* The worker has nothing to do any more that would change the root. */
-	if (!store || store->read_only || READ_ONCE(store->failed) ||
-	    store->root.broken)
+	if (!store || store->live || !READ_ONCE(store->begun) ||
+	    READ_ONCE(store->failed) || store->root.broken)
 		return;
 	req = bk_store_req_alloc(BK_STORE_END, 0);
 	strscpy(req->why, why, sizeof(req->why));

@@ -208,6 +208,8 @@ struct bk_store_req {
  * @io_since:	jiffies | 1 since when a write is in flight; 0: none
  * @failed:	nothing persistent can be trusted any more; int, as xchg() of less is
  *		not everywhere
+ * @begun:	it has been live: the device may be written to, also if the table that
+ *		is there now only reads
  * @live:	between BEGIN and END: there may be writes
  * @lock:	see above
  * @origin:	NULL when the filter has gone
@@ -259,6 +261,7 @@ struct bk_store {
 	unsigned long heat_since;
 	unsigned long io_since;
 	int failed;
+	bool begun;
 	bool live;
 
 	spinlock_t lock;	/* what follows, and slots */
@@ -338,7 +341,9 @@ void bk_store_forget(struct bk_origin *origin, struct bk_store_req *req);
 struct bk_store_req *bk_store_update(struct bk_origin *origin, int slot,
 				     bool recording, bool drained);
 void bk_store_distrust(struct bk_origin *origin, int slot, const char *why);
+void bk_store_distrust_removed(struct bk_origin *origin, const char *why);
 bool bk_store_is_stopped(struct bk_origin *origin, int slot);
+bool bk_store_is_following(struct bk_origin *origin);
 bool bk_store_is_pending(struct bk_origin *origin, int slot);
 int bk_store_wait(struct bk_store_req *req, unsigned long timeout);
 void bk_store_req_put(struct bk_store_req *req);

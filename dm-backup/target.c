@@ -280,8 +280,11 @@ static int bk_backup_preresume(struct dm_target *ti)
 	unsigned int noio = memalloc_noio_save();
 
 	/* The device is suspended: reclaim that writes to it would not return. */
-	if (bk_trust_wake(in))
+	if (bk_trust_wake(in)) {
 		bk_origin_disturbed(in, BK_WHY_WRITTEN);
+		/* Now: this table may be one that only reads. */
+		bk_store_break(in->origin, BK_WHY_WRITTEN);
+	}
 	bk_store_begin(in);
 	/* Bits may be dropped from disk with what is cut off. */
 	if (in->ti->len != in->origin->len && in->origin->store &&

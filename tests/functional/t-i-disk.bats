@@ -125,3 +125,69 @@ cleared_on_disk() { [[ $(on_disk m x) == 0 ]]; }
 	[ "$(on_g bitmap inconsistent y)" = 1 ]
 	on_g bitmap cause y | grep 'before all was merged'
 }
+
+# removing: x is merged into y and removed, which does not come to its end
+removing() {
+	two_filters
+	msg bitmap enable x
+	hang n
+	msg transaction token=t 2 "$ng" 4 bitmap merge y "$nf/x" "$nf" 3 bitmap remove x
+	[ "$(state_of t)" = committing ]
+}
+# after_a_cut LENGTH: f as it would be after a power cut now
+after_a_cut() {
+	cp /tmp/m.img /tmp/cut.img
+	unhang n
+	wait_for 60 is_committed t
+	dmsetup remove f
+	dmsetup remove g
+	dmsetup remove s
+	wait_for 60 module_idle
+	rmmod dm_backup
+	insmod "$build/dm_backup.ko"
+	slow s "$S" 0 0
+	m=$(losetup -f --show /tmp/cut.img)
+	dmsetup create f --table "0 $1 backup /dev/mapper/s 4 metadata $m after_crash trust"
+}
+
+@test "the device gets another length while a bitmap is being removed: after a crash that is not trusted" {
+	removing
+	w 0x2 8M 64K
+	len=$((SECTORS - 2048))
+	dmsetup load f --table "0 $len backup /dev/mapper/s 2 metadata $m"
+	dmsetup suspend f
+	dmsetup resume f
+	[ "$(state_of t)" = committing ]
+	after_a_cut $len
+	[ "$(bitmap inconsistent x)" = 1 ]
+	[[ $(bitmap cause x) == *'being removed when the length'* ]]
+}
+
+@test "the device is written below while a bitmap is being removed: that is not trusted either" {
+	removing
+	dmsetup suspend f
+	w 9 9M 4K /dev/mapper/s
+	dmsetup resume f
+	wait_for 20 distrusted m x
+	after_a_cut $SECTORS
+	[ "$(bitmap inconsistent x)" = 1 ]
+	[[ $(bitmap cause x) == *'while the filter was suspended'* ]]
+}
+distrusted() { # IMAGE NAME
+	cp "/tmp/$1.img" /tmp/look.img
+	dmbackup metadata check /tmp/look.img | grep -E "\<$2\>.*suspended"
+}
+
+@test "a metadata device that has failed is not waited for: what was cleared keeps its bits" {
+	up_g() { make_filter g /dev/ram2 metadata /dev/mapper/n; }
+	two_filters
+	hang n
+	msg transaction token=t 2 "$ng" 4 bitmap merge y "$nf/x" "$nf" 3 bitmap clear x
+	wait_for 30 g_has_failed
+	wait_for 30 is_free x
+	has x 1
+	unhang n
+	wait_for 60 is_committed t
+}
+g_has_failed() { fails on_g msg metadata save && [[ $(on_g bitmap inconsistent y) == 1 ]]; }
+is_free() { [[ $(bitmap busy "$1") == - ]]; }

@@ -33,7 +33,7 @@ load files
 	dmsetup suspend f
 	w 9 200M 4K "$o"
 	down; up
-	bad b1 'while the filter was suspended'
+	bad b1 'after the filter had stopped'
 	for i in 1 2 3 4; do
 		msg bitmap remove b$i
 		msg bitmap add b$i persistent
@@ -48,7 +48,40 @@ load files
 	# After a boot nobody has counted, and where it was written no sample is taken.
 	reboot x
 	up
-	for i in 1 2 3 4; do bad b$i 'while the filter was suspended'; done
+	for i in 1 2 3 4; do bad b$i 'after the filter had stopped'; done
+}
+
+@test "L8 written below while it was suspended, then a table that only reads: that is on disk" {
+	up
+	msg bitmap add b persistent
+	msg detach
+	dmsetup suspend f
+	w 9 200M 4K "$o"
+	dmsetup load -r f --table "0 $SECTORS backup $o 4 metadata $m after_crash trust"
+	dmsetup resume f
+	bad b 'while the filter was suspended'
+	down
+	keep x
+	reboot x
+	up
+	bad b 'while the filter was suspended'
+}
+
+@test "L8 written below while a table that only reads was suspended: that is on disk" {
+	up
+	msg bitmap add b persistent
+	msg detach
+	dmsetup suspend f
+	dmsetup load -r f --table "0 $SECTORS backup $o 4 metadata $m after_crash trust"
+	dmsetup resume f
+	ok b
+	dmsetup suspend f
+	w 9 200M 4K "$o"
+	down
+	keep x
+	reboot x
+	up
+	bad b 'after the filter had stopped'
 }
 
 @test "L8 written behind the filter's back: not trusted, and why is told" {
