@@ -172,6 +172,7 @@ void bk_read_init(struct bk_read *read, struct bk_origin *origin,
 	INIT_LIST_HEAD(&read->deferred.list);
 	read->deferred.work = &read->work;
 	read->deferred.wq = wq;
+	read->deferred.pit = NULL;	/* bk_read_cancel() */
 	INIT_LIST_HEAD(&read->buf.list);
 	read->buf.ready = bk_read_buf_ready;
 	atomic_set(&read->live, 1);

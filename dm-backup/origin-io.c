@@ -79,6 +79,27 @@ static void bk_origin_io_requeue(struct bk_origin *origin)
 }
 
 /**
+ * bk_origin_io_give_up - what waits for a point in time's sake looks again
+ * @origin:	the filter
+ * @pit:	the point in time
+ *
+ * Context: process; does not sleep.
+ */
+void bk_origin_io_give_up(struct bk_origin *origin, const struct bk_pit *pit)
+{
+	struct bk_deferred *d, *next;
+
+	spin_lock_irq(&origin->io_lock);
+	list_for_each_entry_safe(d, next, &origin->io_deferred, list) {
+		if (d->pit != pit)
+			continue;
+		list_del_init(&d->list);
+		queue_work(d->wq, d->work);
+	}
+	spin_unlock_irq(&origin->io_lock);
+}
+
+/**
  * bk_origin_io_open - I/O to the origin may start
  * @origin:	the filter
  * @bdev:	its device, until bk_origin_io_stop()

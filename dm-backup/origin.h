@@ -19,7 +19,10 @@
  *   Reads for copies, and the flush at a job's end, go to the device of the
  *   live instance. They may start between resume and postsuspend; others wait
  *   on io_deferred. postsuspend waits for those in flight, which the origin
- *   bounds.
+ *   bounds. A view's reads of the origin are among them: writes may pass by the
+ *   filter from the moment another table goes live, which is before the dtr of
+ *   ours, so none is in flight then, and none starts. What waits of a view ends
+ *   with the point in time, too.
  *
  * Locks, in the order they are taken
  *   bk_cut_mutex   mutex; one cut at a time; also held when an origin
@@ -73,6 +76,7 @@
 
 struct bk_job;
 struct bk_origin;
+struct bk_pit;
 struct bk_store;
 struct bk_txn_part;
 
@@ -294,11 +298,16 @@ struct bk_origin {
 
 /**
  * struct bk_deferred - something that wants to do I/O to the origin
+ * @list:	on io_deferred, or empty
+ * @work:	what is queued...
+ * @wq:		...where
+ * @pit:	NULL, or with which point in time it waits no more
  */
 struct bk_deferred {
 	struct list_head list;
 	struct work_struct *work;
 	struct workqueue_struct *wq;
+	const struct bk_pit *pit;
 };
 
 /**
@@ -387,6 +396,7 @@ struct block_device *bk_origin_io_begin(struct bk_origin *origin,
 					struct bk_deferred *d);
 void bk_origin_io_end(struct bk_origin *origin);
 bool bk_origin_io_cancel(struct bk_origin *origin, struct bk_deferred *d);
+void bk_origin_io_give_up(struct bk_origin *origin, const struct bk_pit *pit);
 
 void bk_origin_event(struct bk_origin *origin, const char *what,
 		     const char *job, unsigned int *seq, const char *cause);

@@ -283,6 +283,7 @@ void bk_pit_stop(struct bk_pit *pit)
 		bk_pit_empty_bucket(pit, &pit->buckets[i], &holders);
 	bk_holders_kick(pit->origin, &holders);
 	pit->origin->ops->stopped(pit->origin);
+	bk_origin_io_give_up(pit->origin, pit);
 }
 
 /**

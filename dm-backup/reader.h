@@ -15,8 +15,9 @@
  *   out                nowhere: EIO. Not part of the job (sync=bitmap, top), or
  *                      discarded
  *
- *   Readers share; none ever waits, for each other or for a copy. A write waits
- *   for readers only through its own copy: when the copy's read has ended while
+ *   Readers share; none ever waits, for each other or for a copy. One of the
+ *   origin waits while the filter is suspended: see view.h. A write waits for
+ *   readers only through its own copy: when the copy's read has ended while
  *   others read the same of the origin, the op is valid and stays on pit->unread
  *   until they have ended. From then on readers get the buffer, so a write waits
  *   for those that were there before, and for no others. In the same way a move's

@@ -66,11 +66,15 @@ struct bk_view {
 /**
  * struct bk_view_bio - what a view keeps with each bio
  * @reader:	source is none if there is nothing to end
- * @work:	copies from a buffer
+ * @work:	copies from a buffer, or reads the origin when it may
+ * @deferred:	waits until it may
+ * @own_io:	it is in flight as the filter's own I/O
  */
 struct bk_view_bio {
 	struct bk_reader reader;
 	struct work_struct work;
+	struct bk_deferred deferred;
+	bool own_io;
 };
 
 static const char bk_view_no_point[] =
@@ -93,6 +97,64 @@ static void bk_view_copy_work(struct work_struct *work)
 
 	bk_reader_copy(&vb->reader, bio);
 	bio_endio(bio);		/* bk_view_end_io() lets the buffer go */
+}
+
+/*
+ * May @vb read the origin? 0: it is the filter's own I/O. -EAGAIN: its work will be
+ * queued when that changes, perhaps has been: @vb is not ours to look at. Else never.
+ */
+static int bk_view_begin_origin(struct bk_view_bio *vb)
+{
+	struct bk_pit *pit = vb->reader.pit;
+	struct block_device *bdev;
+
+	if (!bk_pit_is_readable(pit))
+		return -EIO;
+	bdev = bk_origin_io_begin(pit->origin, &vb->deferred);
+	if (IS_ERR(bdev))
+		return PTR_ERR(bdev);
+	if (bdev) {
+		vb->own_io = true;
+		return 0;
+	}
+	/* Who stopped it before it was on the list has not found it there. */
+	if (unlikely(!bk_pit_is_readable(pit)))
+		bk_origin_io_give_up(pit->origin, pit);
+	return -EAGAIN;
+}
+
+/* The filter was suspended, and is not any more; or there is nothing to wait for. */
+static void bk_view_origin_work(struct work_struct *work)
+{
+	struct bk_view_bio *vb = container_of(work, struct bk_view_bio, work);
+	struct bio *bio = dm_bio_from_per_bio_data(vb, sizeof(*vb));
+	int r = bk_view_begin_origin(vb);
+
+	if (!r)
+		submit_bio_noacct(bio);	/* dm has accounted for it */
+	else if (r != -EAGAIN)
+		bio_io_error(bio);
+}
+
+/* While it waits it is a reader: writes let it be when the filter goes on. */
+static int bk_view_map_origin(struct bk_view *view, struct bio *bio,
+			      struct bk_view_bio *vb)
+{
+	bio_set_dev(bio, view->dev->bdev);
+	INIT_WORK(&vb->work, bk_view_origin_work);
+	INIT_LIST_HEAD(&vb->deferred.list);
+	vb->deferred.work = &vb->work;
+	vb->deferred.wq = view->wq;
+	vb->deferred.pit = vb->reader.pit;
+	switch (bk_view_begin_origin(vb)) {
+	case 0:
+		return DM_MAPIO_REMAPPED;
+	case -EAGAIN:
+		return DM_MAPIO_SUBMITTED;
+	default:
+		bio_io_error(bio);	/* bk_view_end_io() ends the reader */
+		return DM_MAPIO_SUBMITTED;
+	}
 }
 
 static void bk_view_discard_work(struct work_struct *work)
@@ -147,8 +209,7 @@ static int bk_view_map_read(struct bk_view *view, struct bio *bio,
 
 	switch (vb->reader.source) {
 	case BK_SOURCE_ORIGIN:
-		bio_set_dev(bio, view->dev->bdev);
-		return DM_MAPIO_REMAPPED;
+		return bk_view_map_origin(view, bio, vb);
 	case BK_SOURCE_DEST:
 	case BK_SOURCE_FLEECE:
 		bio_set_dev(bio, vb->reader.dest->bdev.bdev);
@@ -166,6 +227,7 @@ static int bk_view_map(struct dm_target *ti, struct bio *bio)
 	struct bk_view *view = ti->private;
 
 	vb->reader.source = BK_SOURCE_NONE;
+	vb->own_io = false;
 	switch (bio_op(bio)) {
 	case REQ_OP_READ:
 		return bk_view_map_read(view, bio, vb);
@@ -185,6 +247,8 @@ static int bk_view_end_io(struct dm_target *ti, struct bio *bio,
 	if (vb->reader.source != BK_SOURCE_NONE &&
 	    bk_reader_end(&vb->reader, error))
 		queue_work(view->wq, &view->unread_work);
+	if (vb->own_io)
+		bk_origin_io_end(view->pit->origin);
 	return DM_ENDIO_DONE;
 }
 

@@ -16,12 +16,21 @@
  *   If the job has completed it reads on, from the destination alone, which stays
  *   open until it goes. Otherwise its reads fail from the job's end on.
  *
+ *   Its reads of the origin are the filter's own I/O (origin.h): a suspend of the
+ *   filter waits for them, and while it lasts new ones wait, as whoever uses the
+ *   filter does. Nothing tells when another table goes live in the place of the
+ *   filter's, or what is written below meanwhile, before the next hook of the
+ *   filter's: its resume, or its dtr. Those end the job if need be, and the reads
+ *   that wait fail. They fail, too, when the job ends first. What has been saved
+ *   is read all the time. The filter waits for no read that waits for it.
+ *
  * Locks and contexts
  *   ctr finds job and point in time under bk_cut_mutex and origin->lock, and waits
  *   for the drain of the job's cut under neither. map and end_io take the bucket's
  *   locks (pit.h). What reads from a buffer, and what goes on when a read of the
- *   origin has ended, runs in the view's own workqueue, where nothing waits: a
- *   guest's write may wait for it. Discards run in the module's.
+ *   origin has ended, runs in the view's own workqueue, where nothing waits
+ *   but for a place in the origin's queue: a guest's write may wait for it. Discards
+ *   run in the module's.
  */
 
 #ifndef BK_VIEW_H

@@ -586,8 +586,9 @@ origin_was_read() { [[ $(from origin) -gt 1000 ]]; }
 	view v
 	for _ in 1 2 3; do
 		dmsetup suspend f
-		sees ref # the origin is not suspended
+		sees ref &
 		dmsetup resume f
+		wait $!
 		dmsetup suspend v
 		dmsetup resume v
 		dmsetup load v --readonly --table "$(dmsetup table v)"
@@ -600,6 +601,121 @@ origin_was_read() { [[ $(from origin) -gt 1000 ]]; }
 	[ "$(job views j)" = 1 ]
 	writers_end
 	sees ref
+}
+
+# read_behind OFFSET: a read of 64K of the view that does not end yet: its process is $reader
+read_behind() {
+	local at
+	bytes at "$1"
+	dd if=$V of=/tmp/snap-behind bs=64K skip=$((at / 65536)) count=1 iflag=direct status=none 3>&- &
+	reader=$!
+	wait_for 20 is_read $V
+}
+is_read() { # DEV
+	local reads
+	read -r reads _ < "/sys/dev/block/$(devno "$1")/inflight"
+	((reads > 0))
+}
+# got OFFSET: that read has ended, with what was there at the start
+got() {
+	local at
+	bytes at "$1"
+	wait $reader
+	cmp -n 65536 -i "$at:0" /tmp/snap-ref /tmp/snap-behind
+}
+
+@test "J9 a suspended filter: the origin is read when it goes on, what is saved at once" {
+	filter
+	snap ref
+	begin j sync=none
+	view v
+	w 0x61 4M 64K
+	dmsetup suspend f
+	read_behind 8M
+	timeout 60 dd if=$V of=/tmp/snap-saved bs=64K skip=64 count=1 iflag=direct status=none
+	cmp -n 65536 -i 4194304:0 /tmp/snap-ref /tmp/snap-saved
+	is_read $V
+	dmsetup resume f
+	got 8M
+	# through a reload, and what is written then
+	dmsetup suspend --noflush f
+	read_behind 9M
+	dmsetup load f --table "$(dmsetup table f)"
+	dmsetup resume f
+	w 0x62 8M 2M
+	got 9M
+	sees ref
+}
+
+@test "J9 a suspend of the filter waits for the view's reads of the origin" {
+	slow o "$S" 0 0
+	make_filter f /dev/mapper/o
+	snap ref
+	begin j sync=none
+	ORIGIN=/dev/mapper/o view v
+	slow_set o "$S" 8000 0
+	read_behind 8M
+	dmsetup suspend f
+	wait_for 2 fails is_read $V # it has been told, or is about to be
+	got 8M
+	slow_set o "$S" 0 0
+	dmsetup resume f
+}
+
+@test "J9 written below a suspended filter: no view shows it" {
+	slow o "$S" 0 0 # it counts what is written
+	make_filter f /dev/mapper/o
+	begin j sync=none
+	ORIGIN=/dev/mapper/o view v
+	dmsetup suspend f
+	w 0x63 8M 64K /dev/mapper/o
+	read_behind 8M
+	dmsetup resume f
+	fails wait $reader
+	finished j 60 error
+	view_is broken || view_is ended
+}
+
+@test "J9 another table in a suspended filter's place, or none: who waits gets an error" {
+	filter
+	begin j sync=none
+	view v
+	dmsetup suspend f
+	read_behind 8M
+	dmsetup load f --table "0 $SECTORS backup-pass $S"
+	dmsetup resume f
+	w 0x64 8M 64K
+	fails wait $reader
+	cannot_read 8M 64K
+	dmsetup remove v
+	dmsetup remove f
+	# the device goes
+	filter
+	begin j sync=none
+	view v
+	dmsetup suspend f
+	read_behind 8M
+	timeout 60 dmsetup remove f
+	fails wait $reader
+	dmsetup remove v
+}
+
+@test "J9 a job that ends while its filter is suspended: who waits gets an error, at once" {
+	filter
+	begin j sync=none
+	to /dev/ram2 begin k sync=none
+	view v
+	dmsetup suspend f
+	read_behind 8M
+	msg job cancel j
+	fails wait $reader
+	dmsetup remove v
+	finished j 60 cancelled
+	# the other one has not
+	view v k
+	read_behind 8M
+	dmsetup resume f
+	wait $reader
 }
 
 @test "J6 eight points in time, each with its view, on one filter" {
