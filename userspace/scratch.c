@@ -30,7 +30,10 @@ struct group {
 	uint64_t free;		/* bytes */
 };
 
-/* lv_name:lv_attr:pool_lv:vg_free */
+/*
+ * lv_name:segtype:pool_lv:vg_free. Not lv_attr: for that LVM looks at the devices, and
+ * complains of each that has a filter.
+ */
 static bool read_volume(char *line, void *ctx)
 {
 	struct group *g = ctx;
@@ -42,7 +45,7 @@ static bool read_volume(char *line, void *ctx)
 	if (!word[3])
 		return true;
 	g->free = strtoull(word[3], NULL, 10);
-	if (word[1][0] == 't' && !g->any_pool)
+	if (!strcmp(word[1], "thin-pool") && !g->any_pool)
 		g->any_pool = xstrdup(word[0]);
 	if (!strcmp(word[0], g->lv) && *word[2])
 		g->own_pool = xstrdup(word[2]);
@@ -54,7 +57,7 @@ static int group_read(const char *vg, struct group *g)
 	char *vg_arg = xstrdup(vg);
 	char *argv[] = {
 		"lvs", "--noheadings", "--separator", ":", "--units", "b",
-		"--nosuffix", "-o", "lv_name,lv_attr,pool_lv,vg_free", vg_arg,
+		"--nosuffix", "-o", "lv_name,segtype,pool_lv,vg_free", vg_arg,
 		NULL
 	};
 	int r = lvm_run(argv, read_volume, g);
