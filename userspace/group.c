@@ -506,7 +506,7 @@ int group_follow(struct group *g, const struct options *o)
 	char *title = g->alone ?
 		      xasprintf("%s -> %s", g->actions->device,
 				g->actions->target) :
-		      xasprintf("%u backups", n);
+		      xasprintf("%u backup%s", n, n == 1 ? "" : "s");
 	int r = EX_OK, err = EX_OK;
 
 	if (!o->json)
