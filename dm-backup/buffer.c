@@ -148,11 +148,11 @@ static bool bk_reserve_is_small(struct bk_buf *buf)
 static bool bk_reserve_tell(struct bk_buf *buf)
 {
 	struct bk_reserve *res = buf->reserve;
+	unsigned long now = jiffies;
 
-	if (!bk_reserve_is_small(buf) || res->taken ||
-	    jiffies == res->told_at)
+	if (!bk_reserve_is_small(buf) || res->taken || now == res->told_at)
 		return false;
-	res->told_at = jiffies;
+	res->told_at = now;
 	return true;
 }
 
