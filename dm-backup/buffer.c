@@ -101,8 +101,10 @@ static void bk_cache_shed(struct bk_pool *pool, struct list_head *to)
 static bool bk_pool_room(struct bk_pool *pool, size_t bytes, bool background)
 {
 	/* One at a time gets what it needs even if the budget has shrunk. */
+	if (pool->used == pool->reserved)
+		return true;
 	if (pool->used + bytes > pool->limit)
-		return pool->used == pool->reserved;
+		return false;
 	return !background || pool->background + bytes <= pool->limit / 2;
 }
 
@@ -158,8 +160,8 @@ static bool bk_reserve_tell(struct bk_buf *buf)
 
 /*
  * Grant waiters what there is now, and tell them: under the lock, so that who
- * takes it finds them either waiting or queued. Returns whether one is left that
- * its reserve may be too small for.
+ * takes it finds them either waiting or queued. Returns whether one is, or may be,
+ * left that its reserve is too small for.
  */
 static bool bk_pool_serve(struct bk_pool *pool)
 {
@@ -168,9 +170,11 @@ static bool bk_pool_serve(struct bk_pool *pool)
 	bool small = false;
 
 	list_for_each_entry_safe(buf, next, &pool->waiters, list) {
-		/* There may be very many of them. */
-		if (blocked && !pool->free_reserves)
+		/* There may be very many of them: what they are is not looked at. */
+		if (blocked && !pool->free_reserves) {
+			small = true;
 			break;
+		}
 		if (!blocked && bk_pool_room(pool, buf->bytes, false))
 			bk_pool_charge(pool, buf);
 		else if (bk_reserve_take(pool, buf))
