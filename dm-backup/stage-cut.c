@@ -263,13 +263,30 @@ void bk_stages_gain(struct bk_txn_part *part)
 	}
 }
 
-/* Is there no use in waiting for the filter's disk? Its bitmaps may have gone. */
+/* Does any of them go for good? Then nothing keeps what it had. */
+static bool bk_txn_removes_source(struct bk_txn *txn)
+{
+	struct bk_txn_part *part;
+	struct bk_stage *stage;
+
+	list_for_each_entry(part, &txn->parts, list)
+		list_for_each_entry(stage, &part->stages, list)
+			if (stage->cedes && stage->removed)
+				return true;
+	return false;
+}
+
+/*
+ * Is there no use in waiting for the filter's disk? Its bitmaps may have gone. If it has
+ * failed, but nothing else will have the bits, that is to be written down first, which
+ * is tried as soon as its request has ended.
+ */
 static bool bk_part_is_lost(struct bk_txn_part *part)
 {
-	bool lost = true;
+	bool patient = bk_txn_removes_source(part->txn), lost = true;
 
 	if (bk_origin_use(part->origin)) {
-		lost = !bk_store_is_following(part->origin);
+		lost = !bk_store_is_following(part->origin, patient);
 		bk_origin_unuse(part->origin);
 	}
 	return lost;

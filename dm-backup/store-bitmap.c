@@ -290,14 +290,16 @@ void bk_store_distrust_removed(struct bk_origin *origin, const char *why)
 /**
  * bk_store_is_following - is the disk going to follow what it is asked to?
  * @origin:	the filter, in use
+ * @patient:	also if it has failed: what it is asked for ends with that, some time
  *
- * Not if it has failed, or the filter is stopped: then perhaps in another life.
+ * Not if the filter is stopped: then perhaps in another life.
  */
-bool bk_store_is_following(struct bk_origin *origin)
+bool bk_store_is_following(struct bk_origin *origin, bool patient)
 {
 	struct bk_store *store = origin->store;
 
-	return store && READ_ONCE(store->live) && !READ_ONCE(store->failed);
+	return store && READ_ONCE(store->live) &&
+	       (patient || !READ_ONCE(store->failed));
 }
 
 /**

@@ -267,7 +267,7 @@ int bk_store_write_lease(struct bk_store *store)
  */
 void bk_store_mark_broken(struct bk_store *store)
 {
-	if (store->root.broken || store->read_only)
+	if (store->root.broken || (store->read_only && !store->begun))
 		return;
 	store->root.broken = true;
 	if (bk_store_write_root(store))

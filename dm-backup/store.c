@@ -150,7 +150,10 @@ void bk_store_break(struct bk_origin *origin, const char *why)
 	struct bk_store *store = origin->store;
 	struct bk_store_req *req;
 
-	/* The worker has nothing to do any more that would change the root. */
+	/*
+	 * What waits for the next life is done before this END: it changes a root that
+	 * is clean, and that is marked as broken then.
+	 */
 	if (!store || store->live || !READ_ONCE(store->begun) ||
 	    READ_ONCE(store->failed) || store->root.broken)
 		return;

@@ -199,7 +199,8 @@ struct bk_store_req {
  * @name:	as the table has it
  * @shift:	log2 of sectors per region
  * @hold:	on_metadata_error=hold: late is not failed
- * @read_only:	nothing is ever written
+ * @read_only:	the table only reads: nothing is written, but that bitmaps can't be
+ *		trusted, if @begun
  * @hot:	bits of regions: writes may go
  * @wanted:	and: a write waits
  * @wanted_blocks: bits of blocks of the hot map that have bits in @wanted
@@ -343,7 +344,7 @@ struct bk_store_req *bk_store_update(struct bk_origin *origin, int slot,
 void bk_store_distrust(struct bk_origin *origin, int slot, const char *why);
 void bk_store_distrust_removed(struct bk_origin *origin, const char *why);
 bool bk_store_is_stopped(struct bk_origin *origin, int slot);
-bool bk_store_is_following(struct bk_origin *origin);
+bool bk_store_is_following(struct bk_origin *origin, bool patient);
 bool bk_store_is_pending(struct bk_origin *origin, int slot);
 int bk_store_wait(struct bk_store_req *req, unsigned long timeout);
 void bk_store_req_put(struct bk_store_req *req);

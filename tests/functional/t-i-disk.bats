@@ -191,3 +191,17 @@ distrusted() { # IMAGE NAME
 }
 g_has_failed() { fails on_g msg metadata save && [[ $(on_g bitmap inconsistent y) == 1 ]]; }
 is_free() { [[ $(bitmap busy "$1") == - ]]; }
+
+@test "a metadata device that has failed is waited for if what was merged into it is to be removed" {
+	up_g() { make_filter g /dev/ram2 metadata /dev/mapper/n; }
+	removing
+	wait_for 30 g_has_failed
+	sleep 3
+	[ "$(state_of t)" = committing ]
+	[ "$(on_disk m x)" -ge 1 ]
+	unhang n
+	wait_for 60 is_committed t
+	# There nothing is believed any more.
+	wait_for 30 g_is_told
+}
+g_is_told() { dmbackup metadata check /tmp/n.img --json 2> /dev/null | grep -q '"state": "broken"'; }

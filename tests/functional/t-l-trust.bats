@@ -67,6 +67,31 @@ load files
 	bad b 'while the filter was suspended'
 }
 
+@test "L8 the same, and the metadata device fails for a while: it is written down afterwards" {
+	dmsetup create md --table "0 8192 linear $m 0"
+	make_filter f "$o" metadata /dev/mapper/md after_crash trust
+	msg bitmap add b persistent
+	msg detach
+	dmsetup suspend f
+	w 9 200M 4K "$o"
+	dmsetup load md --table "0 8192 error"
+	dmsetup resume md
+	dmsetup load -r f --table "0 $SECTORS backup $o 4 metadata /dev/mapper/md after_crash trust"
+	dmsetup resume f
+	[ "$(metadata state)" = failed ]
+	dmsetup load md --table "0 8192 linear $m 0"
+	dmsetup resume md
+	wait_for 30 is_broken
+	down
+	dmsetup remove md
+	keep x
+	reboot x
+	up
+	bad b 'while the filter was suspended'
+}
+
+is_broken() { dmbackup metadata check /tmp/m.img --json 2> /dev/null | grep -q '"state": "broken"'; }
+
 @test "L8 written below while a table that only reads was suspended: that is on disk" {
 	up
 	msg bitmap add b persistent
