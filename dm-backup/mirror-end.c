@@ -266,7 +266,7 @@ out:
 /* A try that failed, for now: later again. */
 static int bk_mirror_later(struct bk_mirror *m, unsigned int ms)
 {
-	m->end_at = jiffies + msecs_to_jiffies(ms);
+	m->end_at = get_jiffies_64() + msecs_to_jiffies(ms);
 	bk_job_wake_in(&m->job, ms);
 	return -EINPROGRESS;
 }
@@ -314,7 +314,7 @@ static int bk_mirror_reach(struct bk_mirror *m, bool pivot)
 	const char *why = NULL;
 	int r;
 
-	if (time_before(jiffies, m->end_at))
+	if (time_before64(get_jiffies_64(), m->end_at))
 		return -EINPROGRESS;
 	if (m->asked != BK_MASK_END && !bk_mirror_is_near(m))
 		return bk_mirror_later(m, BK_MIRROR_IDLE_MS);

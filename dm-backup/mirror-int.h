@@ -129,7 +129,7 @@ struct bk_mirror_params {
  * @nameless:	nothing that lasts tells the destination from other devices
  * @shared:	the destination is open without a claim, too: that may have become the
  *		live table's
- * @end_at:	jiffies before which the gate is not closed
+ * @end_at:	64-bit jiffies before which the gate is not closed
  * @attempts:	how often it was closed in vain
  * @released:	all is let go of but the closing of @dest
  * @release_by:	jiffies until which that is waited for
@@ -159,7 +159,7 @@ struct bk_mirror {
 	enum bk_mirror_end end;
 	bool nameless;
 	bool shared;
-	unsigned long end_at;
+	u64 end_at;
 	unsigned int attempts;
 	bool released;
 	unsigned long release_by;

@@ -300,7 +300,7 @@ static bool bk_mirror_never(struct bk_job *job)
 
 static void bk_mirror_resumed(struct bk_job *job)
 {
-	bk_mirror_of(job)->end_at = jiffies;
+	bk_mirror_of(job)->end_at = get_jiffies_64();
 }
 
 static bool bk_mirror_is_ready(struct bk_job *job)
@@ -538,7 +538,7 @@ struct bk_job *bk_mirror_create(struct bk_txn_part *part, const char *id,
 	bk_job_init(&m->job, origin, &bk_mirror_type, id, &params.job);
 	m->params = params;
 	bk_mirror_take_bitmap(m, bitmap);
-	m->end_at = jiffies;
+	m->end_at = get_jiffies_64();
 	m->blocking = params.copy_mode == BK_MIRROR_WRITE_BLOCKING;
 	m->least = U64_MAX;
 	INIT_DELAYED_WORK(&m->switch_work, bk_mirror_switch_work);
