@@ -296,7 +296,6 @@ static inline bool bk_pit_is_readable(const struct bk_pit *pit)
 	       test_bit(BK_PIT_COMPLETE, &pit->flags);
 }
 
-/* May it copy? Pairs with the barrier in bk_pit_drained(). */
 /* How long no runs are copied when there was no memory for one, jiffies. */
 #define BK_LEAN			(HZ / 10)
 
@@ -308,6 +307,7 @@ static inline bool bk_pit_is_lean(const struct bk_pit *pit)
 	return time_in_range_open(jiffies, until - BK_LEAN, until);
 }
 
+/* May it copy? Pairs with the barrier in bk_pit_drained(). */
 static inline bool bk_pit_is_drained(const struct bk_pit *pit)
 {
 	return test_bit_acquire(BK_PIT_DRAINED, &pit->flags);
