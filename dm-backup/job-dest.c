@@ -148,6 +148,9 @@ static const char *bk_bdev_lacks(struct block_device *f, struct block_device *d)
  */
 const char *bk_job_dest_lacks(struct bk_job *job, struct block_device *d)
 {
+	/* A dm device may have become so. */
+	if (bdev_nr_sectors(d) < READ_ONCE(job->origin->len))
+		return "is shorter than the filter";
 	return bk_bdev_lacks(dm_disk(job->origin->md)->part0, d);
 }
 

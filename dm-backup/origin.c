@@ -89,13 +89,14 @@ void bk_origin_resume(struct bk_instance *in)
 	struct bk_origin *origin = in->origin;
 
 	WRITE_ONCE(in->resumed, true);
-	mutex_lock(&origin->live_lock);
-	origin->live = in;
-	mutex_unlock(&origin->live_lock);
 	origin->cbw_timeout = in->cbw_timeout;
 	bk_pool_set_limit(&origin->pool, in->budget);
 
+	mutex_lock(&origin->live_lock);
+	origin->live = in;
+	/* Not later: a pivot exchanges both. */
 	bk_origin_io_open(origin, in->dev->bdev);
+	mutex_unlock(&origin->live_lock);
 	queue_work(origin->wait_wq, &origin->event_work);
 }
 
@@ -411,23 +412,34 @@ static bool bk_origin_is_bypassed(struct bk_origin *origin,
 	return resumed && !live && !dm_suspended(in->ti);
 }
 
-/* May @in take its place beside the instances that are there? */
-static const char *bk_origin_mismatch(struct bk_origin *origin,
-				      struct bk_instance *in)
+/* May a table over @bdev be loaded, as far as pivots are concerned? */
+static const char *bk_origin_pivots(struct bk_origin *origin,
+				    struct block_device *bdev)
 {
-	dev_t dev = in->dev->bdev->bd_dev;
 	struct dm_dev *claimed = NULL;
 	struct bk_instance *other;
 
 	list_for_each_entry(other, &origin->instances, list) {
-		if (other->left && other->left->bdev == in->dev->bdev)
+		if (other->left && other->left->bdev == bdev)
 			return "Origin was left by a pivot: it has old data";
 		claimed = other->next ?: claimed;
 	}
-	if (claimed && claimed->bdev == in->dev->bdev)
+	if (claimed && claimed->bdev == bdev)
 		return "Origin is a mirror's destination";
 	if (claimed && origin->ops->completing(origin))
 		return "A mirror is about to take the origin's place: wait for that, or pause it";
+	return NULL;
+}
+
+/* May @in take its place beside the instances that are there? */
+static const char *bk_origin_mismatch(struct bk_origin *origin,
+				      struct bk_instance *in)
+{
+	const char *error = bk_origin_pivots(origin, in->dev->bdev);
+	dev_t dev = in->dev->bdev->bd_dev;
+
+	if (error)
+		return error;
 	if (!origin->ops->has_jobs(origin))
 		return NULL;
 	if (in->ti->len != origin->len)
@@ -510,6 +522,55 @@ int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops)
 	if (r)
 		in->ti->error = (char *)error;
 	return r;
+}
+
+/**
+ * bk_origin_pass - a table of the filter's twin is loaded in the filter's device
+ * @md:		the device; maybe it has no filter
+ * @bdev:	what the table is over
+ * @error:	set to a sentence if that must not be
+ *
+ * While it is there no pivot is made: it would bring the old origin back.
+ *
+ * Context: dm's ctr: process, under type_lock. Sleeps for a bounded time.
+ * Return: NULL: there is no filter; the filter, until bk_origin_unpass(); or
+ * ERR_PTR(-EBUSY).
+ */
+struct bk_origin *bk_origin_pass(struct mapped_device *md,
+				 struct block_device *bdev, const char **error)
+{
+	struct bk_origin *origin;
+
+	mutex_lock(&bk_cut_mutex);
+	do {
+		origin = bk_origin_of(md);
+	} while (origin && bk_origin_await(origin));
+	*error = origin ? bk_origin_pivots(origin, bdev) : NULL;
+	if (*error) {
+		origin = ERR_PTR(-EBUSY);
+	} else if (origin) {
+		bk_origin_get(origin);
+		origin->passes++;
+	}
+	mutex_unlock(&bk_cut_mutex);
+	return origin;
+}
+
+/**
+ * bk_origin_unpass - that table goes
+ * @origin:	what bk_origin_pass() has returned, or NULL; it may be gone but for its
+ *		memory
+ *
+ * Context: dm's dtr.
+ */
+void bk_origin_unpass(struct bk_origin *origin)
+{
+	if (!origin)
+		return;
+	mutex_lock(&bk_cut_mutex);
+	origin->passes--;
+	mutex_unlock(&bk_cut_mutex);
+	bk_origin_put(origin);
 }
 
 /**

@@ -187,6 +187,7 @@ struct bk_error {
  * @occupied:	its locks are held for longer than a moment, see above
  * @loading:	its first instance's ctr has not ended: what is on the metadata
  *		device may be missing, so no transaction takes part; bk_cut_mutex
+ * @passes:	tables of its twin that are loaded in its device; bk_cut_mutex
  * @users:	transactions that look at its bitmaps; it is not shut down meanwhile
  * @cut:	the part in the transaction whose cut is being drained; set under
  *		bk_cut_mutex, taken when it has drained
@@ -246,6 +247,7 @@ struct bk_origin {
 	bool dead;
 	bool occupied;
 	bool loading;
+	unsigned int passes;
 	atomic_t users;
 	struct bk_txn_part *cut;
 	const struct bk_origin_ops *ops;
@@ -358,6 +360,9 @@ extern struct mutex bk_cut_mutex;
 int bk_origin_attach(struct bk_instance *in, const struct bk_origin_ops *ops);
 void bk_origin_detach(struct bk_instance *in);
 void bk_origin_put(struct bk_origin *origin);
+struct bk_origin *bk_origin_pass(struct mapped_device *md,
+				 struct block_device *bdev, const char **error);
+void bk_origin_unpass(struct bk_origin *origin);
 bool bk_origin_is_new(struct bk_instance *in);
 void bk_origin_loaded(struct bk_origin *origin);
 bool bk_origin_is_removed(struct bk_origin *origin);

@@ -6,9 +6,11 @@
 #include "pass.h"
 #include "compat.h"
 #include "module.h"
+#include "origin.h"
 
 #include <linux/device-mapper.h>
 #include <linux/module.h>
+#include <linux/slab.h>
 
 /**
  * bk_ask_all_bios - ask dm for all bios, once, with the limits of the device below
@@ -22,9 +24,20 @@ void bk_ask_all_bios(struct dm_target *ti)
 	ti->num_write_zeroes_bios = 1;
 }
 
+/**
+ * struct bk_pass - a table
+ * @dev:	what it is over
+ * @origin:	the filter that was in the device when it was loaded, or NULL
+ */
+struct bk_pass {
+	struct dm_dev *dev;
+	struct bk_origin *origin;
+};
+
 static int bk_pass_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 {
-	struct dm_dev *dev;
+	const char *error = NULL;
+	struct bk_pass *pass;
 	int r;
 
 	if (argc != 1) {
@@ -35,26 +48,49 @@ static int bk_pass_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		ti->error = "Target must begin at sector 0";
 		return -EINVAL;
 	}
-	r = dm_get_device(ti, argv[0], dm_table_get_mode(ti->table), &dev);
+	pass = kzalloc(sizeof(*pass), GFP_KERNEL);
+	if (!pass) {
+		ti->error = "Out of memory";
+		return -ENOMEM;
+	}
+	r = dm_get_device(ti, argv[0], dm_table_get_mode(ti->table),
+			  &pass->dev);
 	if (r) {
 		ti->error = "Device can't be opened";
-		return r;
+		goto out_free;
+	}
+	pass->origin = bk_origin_pass(dm_table_get_md(ti->table),
+				      pass->dev->bdev, &error);
+	if (IS_ERR(pass->origin)) {
+		r = PTR_ERR(pass->origin);
+		ti->error = (char *)error;
+		goto out_put;
 	}
 	bk_ask_all_bios(ti);
-	ti->private = dev;
+	ti->private = pass;
 	return 0;
+
+out_put:
+	dm_put_device(ti, pass->dev);
+out_free:
+	kfree(pass);
+	return r;
 }
 
 static void bk_pass_dtr(struct dm_target *ti)
 {
-	dm_put_device(ti, ti->private);
+	struct bk_pass *pass = ti->private;
+
+	bk_origin_unpass(pass->origin);
+	dm_put_device(ti, pass->dev);
+	kfree(pass);
 }
 
 static int bk_pass_map(struct dm_target *ti, struct bio *bio)
 {
-	struct dm_dev *dev = ti->private;
+	struct bk_pass *pass = ti->private;
 
-	bio_set_dev(bio, dev->bdev);
+	bio_set_dev(bio, pass->dev->bdev);
 	return DM_MAPIO_REMAPPED;
 }
 
@@ -62,7 +98,7 @@ static void bk_pass_status(struct dm_target *ti, status_type_t type,
 			   unsigned int status_flags, char *result,
 			   unsigned int maxlen)
 {
-	struct dm_dev *dev = ti->private;
+	struct bk_pass *pass = ti->private;
 	size_t sz = 0;
 
 	switch (type) {
@@ -70,11 +106,11 @@ static void bk_pass_status(struct dm_target *ti, status_type_t type,
 		result[0] = '\0';
 		break;
 	case STATUSTYPE_TABLE:
-		DMEMIT("%s", dev->name);
+		DMEMIT("%s", pass->dev->name);
 		break;
 	case STATUSTYPE_IMA:
 		DMEMIT_TARGET_NAME_VERSION(ti->type);
-		DMEMIT(",device=%s;", dev->name);
+		DMEMIT(",device=%s;", pass->dev->name);
 		break;
 	}
 }
@@ -82,7 +118,9 @@ static void bk_pass_status(struct dm_target *ti, status_type_t type,
 static int bk_pass_iterate(struct dm_target *ti, iterate_devices_callout_fn fn,
 			   void *data)
 {
-	return fn(ti, ti->private, 0, ti->len, data);
+	struct bk_pass *pass = ti->private;
+
+	return fn(ti, pass->dev, 0, ti->len, data);
 }
 
 static struct target_type bk_pass_target = {

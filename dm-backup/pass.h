@@ -4,6 +4,9 @@
  *
  * It is a wildcard: it may replace an immutable table, which "backup" is, and may be
  * replaced by anything. So detaching a filter is two steps.
+ *
+ * In a filter's device it is refused over what a pivot has left, or would: no table is to
+ * bring old data back. While one is loaded there no pivot is made.
  */
 
 #ifndef BK_PASS_H

@@ -284,7 +284,7 @@ const char *bk_pivot_obstacle(struct bk_origin *origin, struct bk_job *job)
 	lockdep_assert_held(&bk_cut_mutex);
 	lockdep_assert_held(&origin->live_lock);
 	/* It would bring the old origin back when it goes live. */
-	if (!list_is_singular(&origin->instances))
+	if (!list_is_singular(&origin->instances) || origin->passes)
 		return "can't take the origin's place while another table is loaded";
 	if (origin->live->left)
 		return "can't take the origin's place again before the table is loaded anew";

@@ -96,6 +96,47 @@ load mirrors
 	refused "complete is not possible" msg job complete m
 }
 
+@test "K4 K15 a table of the twin is another table, too, and brings no old data back" {
+	filter
+	mirror m
+	wait_state m ready
+	dmsetup load f --table "0 $SECTORS backup-pass $S"
+	msg job complete m
+	wait_state m standby
+	[[ $(job cause m) == *"while another table is loaded" ]]
+	origin_is "$S"
+	dmsetup clear f
+	msg job resume m
+	wait_state m ready
+	w 0x45 3M 64K
+	msg job complete m
+	finished m
+	origin_is "$T"
+	refused_load "it has old data" "0 $SECTORS backup-pass $S"
+	dmsetup load f --table "0 $SECTORS backup-pass $T"
+	dmsetup resume f
+	is 0x45 3M 64K "$F"
+	# The filter has gone: nobody knows of that any more.
+	dmsetup load f --table "0 $SECTORS backup-pass $S"
+}
+
+@test "a mirror whose filter has a smaller buffer now goes on, and completes" {
+	filter
+	mirror m
+	wait_state m ready
+	msg job pause m
+	wait_state m standby
+	dmsetup load f --table "0 $SECTORS backup $S 2 buffer 3000"
+	dmsetup resume f
+	w 0x22 4M 1M
+	msg job resume m
+	wait_for 20 same_as "$S" "$T"
+	wait_state m ready
+	msg job complete m
+	finished m
+	[[ $(job attempts m) == 0 ]]
+}
+
 @test "K15 cancelled or paused while it completes, it stays where it is" {
 	dmsetup create t --table "0 $SECTORS linear $T 0"
 	filter
@@ -222,7 +263,7 @@ stopped_for_2s() {
 		wait_for 30 in_vain m $((n + 1)) && someone_stalls t && stalled=1
 	time_writes_end
 	echo "longest: $longest ms"
-	[[ -n $stalled ]] && ((longest >= 1000 && longest <= 2500))
+	[[ -n $stalled ]] && ((longest >= 1000 && longest <= 3500))
 }
 
 @test "K14 while a mirror ends in vain others are cut, and no table comes in" {

@@ -247,6 +247,20 @@ leave() {
 	leave m "$other"
 }
 
+@test "A13 K a destination that is shorter when it is its turn stays one" {
+	dmsetup create t --table "0 $SECTORS linear $T 0"
+	filter
+	to /dev/mapper/t mirror m
+	wait_state m ready
+	hang t
+	msg job complete m
+	dmsetup load t --table "0 $((SECTORS - 2048)) linear $T 0"
+	unhang t
+	wait_state m standby
+	[[ $(job cause m) == "can't take the origin's place: its destination is shorter than the filter" ]]
+	[[ $(dmsetup table f) == *"backup $(devno "$S")" ]]
+}
+
 @test "A13 K a destination that can do less when it is its turn stays one" {
 	dest full
 	make_filter f "$loop"
